@@ -3,6 +3,7 @@
 #
 #   tw_room(<path below src> [DEPS <rooms>] [LIBS <libraries>] [TEST_LIBS <libraries>] [LABELS <ctest labels>])
 #
+# LABELS say which further builds run the room's tests: `engine` (also g++ 12), `threads` (also TSan).
 # Sources are the folder's *.cc files. x_test.cc files become the executable <target>_test (GoogleTest),
 # x_bench.cc become <target>_bench (google-benchmark), x_fuzz.cc each become their own fuzzer in the
 # sanitizer builds, where ctest replays the corpus beside it and a bounded number of random inputs.
@@ -36,6 +37,10 @@ function(tw_test target)
   cmake_parse_arguments(ARG "" "" "SOURCES;LIBS;LABELS" ${ARGN})
   add_executable(${target} ${ARG_SOURCES})
   target_link_libraries(${target} PRIVATE ${ARG_LIBS} GTest::gmock GTest::gtest_main)
+  set_property(GLOBAL APPEND PROPERTY TW_TEST_TARGETS ${target})
+  foreach(label ${ARG_LABELS})
+    set_property(GLOBAL APPEND PROPERTY TW_${label}_TARGETS ${target})
+  endforeach()
   add_test(NAME ${target} COMMAND ${target})
   set_tests_properties(${target} PROPERTIES TIMEOUT ${TW_TEST_TIMEOUT_S} LABELS "${ARG_LABELS}"
     ENVIRONMENT "TWEENDECK_SOURCE_DIR=${CMAKE_SOURCE_DIR};TWEENDECK_BUILD_DIR=${CMAKE_BINARY_DIR}")
@@ -86,6 +91,7 @@ function(tw_room path)
       target_compile_options(${fuzz_target} PRIVATE -fsanitize=fuzzer)
       target_link_options(${fuzz_target} PRIVATE -fsanitize=fuzzer)
       target_link_libraries(${fuzz_target} PRIVATE ${target})
+      set_property(GLOBAL APPEND PROPERTY TW_TEST_TARGETS ${fuzz_target})
       # A short, seeded run on every build; `make soak` runs the long campaign.
       add_test(NAME ${fuzz_target} COMMAND ${fuzz_target} -runs=20000 -seed=1 -max_len=4096)
       set_tests_properties(${fuzz_target} PROPERTIES TIMEOUT ${TW_TEST_TIMEOUT_S} LABELS fuzz)
