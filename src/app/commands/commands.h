@@ -1,0 +1,25 @@
+// Every command's table entry; one file per command. all_commands() is their order in the overview.
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+#include "app/cli/command.h"
+
+namespace tweendeck::commands {
+
+// Headings of the overview.
+inline constexpr std::string_view kGroupDaemon = "Daemon";
+inline constexpr std::string_view kGroupServe = "Serve models";
+inline constexpr std::string_view kGroupLook = "Look";
+inline constexpr std::string_view kGroupOther = "Other";
+
+cli::Command help_command();
+cli::Command completion_command();
+cli::Command complete_words_command();  // hidden: what the completion scripts call
+cli::Command reference_command();       // hidden: writes the pages of docs/reference
+cli::Command version_command();
+
+const std::vector<cli::Command>& all_commands();
+
+}  // namespace tweendeck::commands
