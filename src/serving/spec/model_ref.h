@@ -1,0 +1,48 @@
+// What a model reference (`serve MODEL`) names: a GGUF file, a directory, an alias, or a simulated model's name.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+
+namespace tweendeck::serving {
+
+struct ModelRef {
+  std::string reference;  // as given
+  std::string format;     // "gguf", "directory", "name"
+  std::string path;       // absolute; "" for "name"
+  std::string name;       // short name for requests: "smollm2", the file's stem, the directory's last part
+  uint64_t bytes = 0;     // of the file or of the directory's files
+  bool operator==(const ModelRef&) const = default;
+};
+
+// An alias of engine/models.yaml: glob patterns, the first match is the model. {site-packages} stands for the
+// package folder of the engines' Python environment.
+struct ModelAlias {
+  std::string name;
+  std::string description;
+  std::vector<std::string> paths;
+  std::string hint;  // how to get it when nothing matches
+};
+
+Result<std::vector<ModelAlias>> parse_aliases(std::string_view text, const std::string& file);
+
+struct ModelSources {
+  std::vector<ModelAlias> aliases;
+  std::vector<std::string> simulated_names;   // of all engines
+  std::vector<std::string> site_packages;
+};
+
+// Errors: ModelNotFound (with near names), ModelCorrupt (with what is wrong), PermissionDenied.
+Result<ModelRef> resolve_model(const std::string& reference, const ModelSources& sources);
+
+// Magic, version, counts, and that the file is as long as its header says. Reads the header only.
+Status check_gguf(const std::string& path);
+// The same on bytes: `head` is the start of a file of `file_bytes` bytes.
+Status check_gguf_head(std::string_view head, uint64_t file_bytes, const std::string& path);
+
+}  // namespace tweendeck::serving
