@@ -1,0 +1,277 @@
+#include "device/providers/nvml/slice_pages.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <optional>
+#include <utility>
+
+
+namespace tweendeck::device::nvml {
+namespace {
+
+constexpr mode_t kLimitsMode = 0644;
+constexpr mode_t kUsageMode = 0666;
+constexpr mode_t kFolderMode = 0700;
+constexpr int kReadTries = 1000;
+constexpr uint32_t kPermillePerPercent = 10;
+
+// A file mapped whole. Unmaps itself.
+template <class Page>
+class Mapped {
+ public:
+  static Result<Mapped> open(const std::string& path, bool writable) {
+    const int fd = ::open(path.c_str(), (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0) return fail(system_error(errno, "cannot open " + path));
+    struct stat info {};
+    if (fstat(fd, &info) != 0 || static_cast<uint64_t>(info.st_size) != sizeof(Page)) {
+      ::close(fd);
+      return fail(Reason::StateCorrupt, path + " does not have the size of a page", "remove the slice and make it again");
+    }
+    void* memory = mmap(nullptr, sizeof(Page), writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd, 0);
+    const int error = errno;
+    ::close(fd);
+    if (memory == MAP_FAILED) return fail(system_error(error, "cannot map " + path));
+    return Mapped(static_cast<Page*>(memory));
+  }
+  Mapped(Mapped&& other) noexcept : page_(std::exchange(other.page_, nullptr)) {}
+  Mapped& operator=(Mapped&&) = delete;
+  ~Mapped() {
+    if (page_) munmap(page_, sizeof(Page));
+  }
+  Page* operator->() const { return page_; }
+  Page& operator*() const { return *page_; }
+  Page* get() const { return page_; }
+
+ private:
+  explicit Mapped(Page* page) : page_(page) {}
+  Page* page_;
+};
+
+Status check_id(std::string_view id) {
+  if (id.empty() || id.size() >= sizeof(tw_vgpu_limits_page::slice_id) || id.front() == '.' ||
+      id.find_first_of("/\0") != std::string_view::npos) {
+    return fail(Reason::InvalidArgument, "'" + std::string(id) + "' cannot be a slice id",
+                "use 1 to 63 characters without '/' that do not begin with '.'");
+  }
+  return {};
+}
+
+Result<uint64_t> random_binding() {
+  uint64_t value = 0;
+  while (value == 0) {
+    if (getrandom(&value, sizeof(value), 0) != sizeof(value)) return fail(system_error(errno, "getrandom failed"));
+  }
+  return value;
+}
+
+tw_vgpu_limit_set limit_set(const Share& share, const uint8_t (&uuid)[16]) {
+  tw_vgpu_limit_set set{};
+  set.device_count = 1;
+  tw_vgpu_device_limit& limit = set.devices[0];
+  std::memcpy(limit.uuid, uuid, sizeof(uuid));
+  limit.memory_bytes = share.memory_bytes;
+  limit.compute_floor_permille = share.compute_percent * kPermillePerPercent;
+  limit.compute_ceiling_permille = limit.compute_floor_permille;
+  limit.weight = share.compute_percent;
+  limit.priority = share.priority;
+  return set;
+}
+
+bool same(const tw_vgpu_limit_set& a, const tw_vgpu_limit_set& b) { return std::memcmp(&a, &b, sizeof(a)) == 0; }
+
+// Writes all bytes beside `path` and renames, so that a reader or a crash never sees half a page.
+Status replace_file(const std::string& path, const void* head, size_t head_size, size_t total_size, mode_t mode) {
+  const std::string temporary = path + ".new";
+  ::unlink(temporary.c_str());
+  const int fd = ::open(temporary.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
+  if (fd < 0) return fail(system_error(errno, "cannot create " + temporary));
+  Status status;
+  // Space is taken now: a hole that cannot be filled later would end the tenant with SIGBUS.
+  if (const int code = posix_fallocate(fd, 0, static_cast<off_t>(total_size)); code != 0) {
+    status = fail(system_error(code, "cannot reserve " + std::to_string(total_size) + " bytes for " + temporary));
+  } else if (pwrite(fd, head, head_size, 0) != static_cast<ssize_t>(head_size)) {
+    status = fail(system_error(errno, "cannot write " + temporary));
+  } else if (fchmod(fd, mode) != 0) {  // whatever the umask is
+    status = fail(system_error(errno, "cannot set the mode of " + temporary));
+  } else if (::rename(temporary.c_str(), path.c_str()) != 0) {
+    status = fail(system_error(errno, "cannot rename " + temporary));
+  }
+  ::close(fd);
+  if (!status) ::unlink(temporary.c_str());
+  return status;
+}
+
+bool valid(const tw_vgpu_limits_page& page, std::string_view slice_id) {
+  return page.magic == TW_VGPU_LIMITS_MAGIC && page.abi == TW_VGPU_ABI && page.size == sizeof(page) && page.binding != 0 &&
+         slice_id == std::string_view(page.slice_id, strnlen(page.slice_id, sizeof(page.slice_id)));
+}
+
+bool valid(const tw_vgpu_usage_page& page, uint64_t binding) {
+  return page.magic == TW_VGPU_USAGE_MAGIC && page.abi == TW_VGPU_ABI && page.size == sizeof(page) && page.binding == binding;
+}
+
+Status create_limits(const std::string& path, std::string_view slice_id, const tw_vgpu_limit_set& set, uint64_t binding) {
+  tw_vgpu_limits_page page{};
+  page.magic = TW_VGPU_LIMITS_MAGIC;
+  page.abi = TW_VGPU_ABI;
+  page.abi_min = TW_VGPU_ABI;
+  page.size = sizeof(page);
+  page.binding = binding;
+  slice_id.copy(page.slice_id, sizeof(page.slice_id) - 1);
+  page.sets[0] = set;
+  return replace_file(path, &page, sizeof(page), sizeof(page), kLimitsMode);
+}
+
+Status create_usage(const std::string& path, uint64_t binding) {
+  const tw_vgpu_usage_page* none = nullptr;
+  struct Head {
+    uint64_t magic;
+    uint32_t abi, abi_min;
+    uint64_t size, binding;
+  } head{TW_VGPU_USAGE_MAGIC, TW_VGPU_ABI, TW_VGPU_ABI, sizeof(*none), binding};
+  static_assert(sizeof(Head) == TW_VGPU_OFFSET(tw_vgpu_usage_page, slots_in_use));
+  return replace_file(path, &head, sizeof(head), sizeof(*none), kUsageMode);
+}
+
+// The binding of the limits page that is there now, with `set` in force; nothing when there is no usable page.
+std::optional<uint64_t> update_limits(const std::string& path, std::string_view slice_id, const tw_vgpu_limit_set& set) {
+  const auto page = Mapped<tw_vgpu_limits_page>::open(path, true);
+  if (!page || !valid(**page, slice_id)) return std::nullopt;
+  tw_vgpu_limit_set now;
+  uint64_t generation = 0;
+  if (!tw_vgpu_read_limits(page->get(), &now, &generation, kReadTries)) return std::nullopt;
+  if (!same(now, set)) tw_vgpu_publish_limits(page->get(), &set);
+  return (*page)->binding;
+}
+
+int hex_digit(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  return -1;
+}
+
+}  // namespace
+
+bool parse_uuid(std::string_view text, uint8_t (&out)[16]) {
+  if (!text.starts_with("GPU-") && !text.starts_with("MIG-")) return false;
+  text.remove_prefix(4);
+  size_t digits = 0;
+  uint8_t bytes[16] = {};
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (i == 8 || i == 13 || i == 18 || i == 23) {
+      if (text[i] != '-') return false;
+      continue;
+    }
+    const int value = hex_digit(text[i]);
+    if (value < 0 || digits >= 32) return false;
+    bytes[digits / 2] = static_cast<uint8_t>(bytes[digits / 2] << 4 | value);
+    ++digits;
+  }
+  if (digits != 32) return false;
+  std::memcpy(out, bytes, sizeof(bytes));
+  return true;
+}
+
+std::string format_uuid(const uint8_t (&uuid)[16]) {
+  static constexpr char kDigits[] = "0123456789abcdef";
+  std::string text = "GPU-";
+  for (size_t i = 0; i < sizeof(uuid); ++i) {
+    if (i == 4 || i == 6 || i == 8 || i == 10) text += '-';
+    text += kDigits[uuid[i] >> 4];
+    text += kDigits[uuid[i] & 15];
+  }
+  return text;
+}
+
+Status SlicePages::write(const Slice& slice, std::string_view device_uuid) const {
+  if (Status status = check_id(slice.id); !status) return status;
+  uint8_t uuid[16];
+  if (!parse_uuid(device_uuid, uuid)) {
+    return fail(Reason::InvalidArgument, "'" + std::string(device_uuid) + "' is not a GPU's UUID");
+  }
+  std::error_code error;
+  std::filesystem::create_directories(root_, error);
+  if (error) return fail(system_error(error.value(), "cannot create " + root_));
+  if (::mkdir(folder(slice.id).c_str(), kFolderMode) != 0 && errno != EEXIST) {
+    return fail(system_error(errno, "cannot create " + folder(slice.id)));
+  }
+  const tw_vgpu_limit_set set = limit_set(slice.share, uuid);
+  std::optional<uint64_t> binding = update_limits(limits_path(slice.id), slice.id, set);
+  if (!binding) {
+    const Result<uint64_t> fresh = random_binding();
+    if (!fresh) return fail(fresh.error());
+    binding = *fresh;
+    if (Status status = create_limits(limits_path(slice.id), slice.id, set, *binding); !status) return status;
+  }
+  const auto usage = Mapped<tw_vgpu_usage_page>::open(usage_path(slice.id), false);
+  if (!usage || !valid(**usage, *binding)) {
+    if (Status status = create_usage(usage_path(slice.id), *binding); !status) return status;
+  }
+  const Result<tw_vgpu_limit_set> read_back = limits(slice.id);
+  if (!read_back) return fail(read_back.error());
+  if (!same(*read_back, set)) {
+    return fail(Reason::LimitsNotEnforced, limits_path(slice.id) + " does not hold what was written", "check the disk");
+  }
+  return {};
+}
+
+Status SlicePages::remove(std::string_view slice_id) const {
+  if (Status status = check_id(slice_id); !status) return status;
+  std::error_code error;
+  std::filesystem::remove_all(folder(slice_id), error);
+  if (error) return fail(system_error(error.value(), "cannot remove " + folder(slice_id)));
+  return {};
+}
+
+Result<std::vector<std::string>> SlicePages::list() const {
+  std::vector<std::string> ids;
+  std::error_code error;
+  for (std::filesystem::directory_iterator it(root_, error), end; !error && it != end; it.increment(error)) {
+    std::string name = it->path().filename().string();
+    if (check_id(name)) ids.push_back(std::move(name));
+  }
+  if (error && error != std::errc::no_such_file_or_directory) {
+    return fail(system_error(error.value(), "cannot list " + root_));
+  }
+  return ids;
+}
+
+Result<tw_vgpu_limit_set> SlicePages::limits(std::string_view slice_id) const {
+  if (Status status = check_id(slice_id); !status) return fail(status.error());
+  const auto page = Mapped<tw_vgpu_limits_page>::open(limits_path(slice_id), false);
+  if (!page) return fail(page.error());
+  tw_vgpu_limit_set set;
+  uint64_t generation = 0;
+  if (!valid(**page, slice_id) || !tw_vgpu_read_limits(page->get(), &set, &generation, kReadTries)) {
+    return fail(Reason::StateCorrupt, limits_path(slice_id) + " is not a limits page of slice " + std::string(slice_id));
+  }
+  return set;
+}
+
+Result<UsageReading> SlicePages::usage(std::string_view slice_id) const {
+  if (Status status = check_id(slice_id); !status) return fail(status.error());
+  const auto page = Mapped<tw_vgpu_usage_page>::open(usage_path(slice_id), false);
+  if (!page) return fail(page.error());
+  const tw_vgpu_usage_page& usage = **page;
+  const tw_vgpu_device_usage& device = usage.devices[0];
+  UsageReading reading;
+  tw_vgpu_memory_claimed(&usage, 0, &reading.memory_bytes);
+  reading.memory_peak_bytes = tw_vgpu_load(&device.memory_peak_bytes);
+  reading.charged_ns = tw_vgpu_load(&device.charged_ns);
+  reading.throttled_ns = tw_vgpu_load(&device.throttled_ns);
+  for (const uint64_t& count : device.refused) reading.refused += tw_vgpu_load(&count);
+  for (uint32_t i = 0; i < tw_vgpu_slot_bound(&usage); ++i) {
+    if (const uint64_t owner = tw_vgpu_load(&usage.slots[i].owner)) reading.pids.push_back(tw_vgpu_owner_pid(owner));
+  }
+  return reading;
+}
+
+}  // namespace tweendeck::device::nvml

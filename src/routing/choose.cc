@@ -1,0 +1,174 @@
+#include <algorithm>
+#include <tuple>
+
+#include "routing/router_impl.h"
+
+namespace tweendeck::routing {
+namespace {
+
+// A held request is offered again after its estimated wait, but not sooner or later than this.
+constexpr Nanos kMinRetry = 10 * kMillisecond;
+constexpr Nanos kMaxRetry = kSecond;
+
+Pick hold(Reason reason) {
+  Pick pick;
+  pick.kind = Pick::Kind::Hold;
+  pick.reason = reason;
+  return pick;
+}
+
+Pick refuse(Reason reason) {
+  Pick pick;
+  pick.reason = reason;
+  return pick;
+}
+
+uint64_t in_prefill_tokens(Nanos time, const Pace& pace) {
+  return static_cast<uint64_t>(std::max<Nanos>(time, 0) / pace.prefill_ns_per_token());
+}
+
+}  // namespace
+
+// Endpoints of the model that may take the request, with what the request would cost there.
+bool Router::Impl::gather(const Request& request, Nanos now) {
+  candidates.clear();
+  for (const PrefixIndex::Match& match : matches) links_held[match.endpoint] = 0;
+  index.match(request.prefix, matches);
+  links_held.resize(accounts.size());
+  for (const PrefixIndex::Match& match : matches) links_held[match.endpoint] = match.links;
+
+  const uint64_t prompt = std::min(request.prompt_tokens, kMaxRequestTokens);
+  bool starting = false;
+  for (EndpointSlot slot : by_model.find(request.model)->second) {
+    const Account& account = *accounts[slot];
+    if (account.endpoint.id == request.exclude) continue;
+    starting |= account.endpoint.state == EndpointState::Starting;
+    if (account.endpoint.state != EndpointState::Ready) continue;
+    const uint64_t cached = std::min(prompt, uint64_t{links_held[slot]} * config.chunk_bytes / kBytesPerToken);
+    candidates.push_back({slot, cached, prompt - cached, account.load(now)});
+  }
+  return starting;
+}
+
+Pick Router::Impl::pick(const Request& request, Nanos now) {
+  if (!by_model.contains(request.model)) {
+    return refuse(deployed_models.contains(request.model) ? Reason::NoEndpoint : Reason::UnknownModel);
+  }
+  const bool starting = gather(request, now);
+  if (candidates.empty()) return starting ? hold(Reason::Starting) : refuse(Reason::NoEndpoint);
+  if (config.policy == Policy::PrefixAffinity) return choose_by_prefix(request, now);
+  const auto slot = config.policy == Policy::RoundRobin ? choose_in_turn() : choose_least_requests(now);
+  return slot ? dispatch(request, *slot, now) : hold(Reason::AllReplicasBusy);
+}
+
+// The longest-waiting endpoint with a free place: strict rotation as long as all have one.
+std::optional<EndpointSlot> Router::Impl::choose_in_turn() const {
+  std::optional<EndpointSlot> best;
+  for (const Candidate& c : candidates) {
+    if (accounts[c.slot]->full()) continue;
+    if (!best || accounts[c.slot]->last_dispatch < accounts[*best]->last_dispatch) best = c.slot;
+  }
+  return best;
+}
+
+std::optional<EndpointSlot> Router::Impl::choose_least_requests(Nanos now) const {
+  auto rank = [&](EndpointSlot slot) {
+    return std::make_tuple(accounts[slot]->requests(now), accounts[slot]->last_dispatch);
+  };
+  std::optional<EndpointSlot> best;
+  for (const Candidate& c : candidates) {
+    if (accounts[c.slot]->full()) continue;
+    if (!best || rank(c.slot) < rank(*best)) best = c.slot;
+  }
+  return best;
+}
+
+const Router::Impl::Candidate* Router::Impl::preferred() const {
+  auto rank = [this](const Candidate& c) {
+    const Account& account = *accounts[c.slot];
+    return std::make_tuple(c.uncached, account.full(), c.load, account.in_flight(), account.last_dispatch);
+  };
+  const Candidate* best = nullptr;
+  for (const Candidate& c : candidates) {
+    if (c.cached > 0 && (best == nullptr || rank(c) < rank(*best))) best = &c;
+  }
+  return best;
+}
+
+const Router::Impl::Candidate* Router::Impl::cheapest_free(const Candidate* but) const {
+  auto rank = [this](const Candidate& c) {
+    const Account& account = *accounts[c.slot];
+    return std::make_tuple(c.load + c.uncached, account.in_flight(), account.last_dispatch);
+  };
+  const Candidate* best = nullptr;
+  for (const Candidate& c : candidates) {
+    if (&c == but || accounts[c.slot]->full()) continue;
+    if (best == nullptr || rank(c) < rank(*best)) best = &c;
+  }
+  return best;
+}
+
+uint64_t Router::Impl::saturation_tokens(const Pace& pace) const {
+  const uint64_t tokens =
+      config.saturation_tokens != 0 ? config.saturation_tokens : in_prefill_tokens(kSaturationTime, pace);
+  return std::min(tokens, kMaxRequestTokens);
+}
+
+// Tokens that could be prefilled until a full endpoint has a place for one more, those held for it served first.
+uint64_t Router::Impl::wait_tokens(const Account& account, Nanos now) const {
+  Nanos soonest = INT64_MAX;
+  for (Ticket ticket : account.tickets) {
+    soonest = std::min(soonest, remaining_time(tickets.at(ticket), *account.pace, now));
+  }
+  const bool same_sweep = account.held_version == version && now < account.held_until;
+  const uint64_t held = same_sweep ? account.held_tokens / account.endpoint.max_in_flight : 0;
+  return in_prefill_tokens(soonest, *account.pace) + held;
+}
+
+Pick Router::Impl::hold_for(const Candidate& wanted, const Request& request, uint64_t wait, Nanos now) {
+  Account& account = *accounts[wanted.slot];
+  const Pace& pace = *account.pace;
+  const auto estimate = static_cast<Nanos>(std::min(wait, kMaxRequestTokens)) * pace.prefill_ns_per_token();
+  Pick pick = hold(Reason::PreferredBusy);
+  pick.endpoint_id = account.endpoint.id;
+  pick.cached_tokens = wanted.cached;
+  pick.retry_at = now + std::clamp(estimate, kMinRetry, kMaxRetry);
+
+  const bool same_sweep = account.held_version == version && now < account.held_until;
+  const Nanos decode = static_cast<Nanos>(expected_output(request, pace)) * pace.decode_ns_per_token();
+  const uint64_t work = wanted.uncached + in_prefill_tokens(decode, pace);
+  account.held_tokens = same_sweep ? account.held_tokens + work : work;
+  account.held_until = same_sweep ? std::min(account.held_until, pick.retry_at) : pick.retry_at;
+  account.held_version = version;
+  return pick;
+}
+
+// Sticky until saturated. What only the preferred endpoint holds is `gain`, in tokens.
+// - It has a free place: it is kept until it costs more than the best other one by the saturation allowance, in
+//   proportion to how much of the prompt the gain is. So a conversation stays, a shared first line does not attract.
+// - It is full: the request waits for it as long as that costs less than computing the gain again elsewhere. Tokens
+//   computed again count twice: they delay this request, and whoever comes to that endpoint next.
+Pick Router::Impl::choose_by_prefix(const Request& request, Nanos now) {
+  const Candidate* wanted = preferred();
+  const Candidate* other = cheapest_free(wanted);
+  if (wanted == nullptr || (other == nullptr && !accounts[wanted->slot]->full())) {
+    const Candidate* only = wanted != nullptr ? wanted : other;
+    return only != nullptr ? dispatch(request, only->slot, now) : hold(Reason::AllReplicasBusy);
+  }
+  if (other == nullptr) return hold(Reason::AllReplicasBusy);
+
+  const Account& account = *accounts[wanted->slot];
+  const uint64_t gain = wanted->cached - other->cached;
+  const uint64_t elsewhere = other->load + other->uncached;
+  if (!account.full()) {
+    const uint64_t prompt = wanted->cached + wanted->uncached;
+    const uint64_t allowance = saturation_tokens(*account.pace) * gain / prompt;
+    const bool keep = wanted->load + wanted->uncached <= elsewhere + allowance;
+    return dispatch(request, keep ? wanted->slot : other->slot, now);
+  }
+  const uint64_t wait = wait_tokens(account, now);
+  if (wait + wanted->uncached <= elsewhere + gain) return hold_for(*wanted, request, wait, now);
+  return dispatch(request, other->slot, now);
+}
+
+}  // namespace tweendeck::routing
