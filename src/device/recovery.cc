@@ -13,7 +13,8 @@ RecoveryStep step_for(const SliceEntry& entry, bool is_on_machine) {
       break;
   }
   // A slice without isolation leaves nothing on the machine that could be found again.
-  return is_on_machine || entry.slice.isolation == Isolation::None ? RecoveryStep::Adopt : RecoveryStep::Rebuild;
+  return is_on_machine || entry.slice.isolation == Isolation::None ? RecoveryStep::Adopt
+                                                                   : RecoveryStep::Rebuild;
 }
 
 }  // namespace
@@ -25,7 +26,8 @@ std::vector<RecoveryAction> plan_recovery(const SliceTable& table, const std::se
   }
   for (bool kept : {false, true}) {
     for (const auto& [id, entry] : table.entries()) {
-      if ((entry.state == SliceState::Prepared) == kept) actions.push_back({step_for(entry, on_machine.contains(id)), id});
+      if ((entry.state == SliceState::Prepared) == kept)
+        actions.push_back({step_for(entry, on_machine.contains(id)), id});
     }
   }
   return actions;

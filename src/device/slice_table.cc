@@ -8,7 +8,8 @@ namespace tweendeck::device {
 namespace {
 
 bool is_id_character(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
+         c == '-';
 }
 
 }  // namespace
@@ -26,17 +27,21 @@ std::string_view to_string(SliceState state) {
 }
 
 Status check_slice_id(std::string_view id) {
-  bool ok = !id.empty() && id.size() <= kMaxSliceIdBytes && id[0] != '.' && std::ranges::all_of(id, is_id_character);
+  bool ok = !id.empty() && id.size() <= kMaxSliceIdBytes && id[0] != '.' &&
+            std::ranges::all_of(id, is_id_character);
   if (ok) return {};
-  return fail(Reason::InvalidArgument, fmt::format("slice id '{}' is not a plain name", id.substr(0, kMaxSliceIdBytes)),
+  return fail(Reason::InvalidArgument,
+              fmt::format("slice id '{}' is not a plain name", id.substr(0, kMaxSliceIdBytes)),
               fmt::format("use 1 to {} letters, digits, '.', '_' or '-'", kMaxSliceIdBytes));
 }
 
 Status SliceTable::check_begin_prepare(const SliceRecord& record) const {
   if (Status ok = check_slice_id(record.slice.id); !ok) return ok;
-  for (const std::string* text : {&record.slice.device_id, &record.slice.owner, &record.slice.deployment, &record.provider}) {
+  for (const std::string* text :
+       {&record.slice.device_id, &record.slice.owner, &record.slice.deployment, &record.provider}) {
     if (text->size() > kMaxSliceTextBytes) {
-      return fail(Reason::InvalidArgument, fmt::format("a name of slice {} has {} bytes", record.slice.id, text->size()),
+      return fail(Reason::InvalidArgument,
+                  fmt::format("a name of slice {} has {} bytes", record.slice.id, text->size()),
                   fmt::format("keep names within {} bytes", kMaxSliceTextBytes));
     }
   }
@@ -44,7 +49,8 @@ Status SliceTable::check_begin_prepare(const SliceRecord& record) const {
     return fail(Reason::AlreadyExists, fmt::format("slice {} exists already", record.slice.id));
   }
   if (entries_.size() >= kMaxSlices) {
-    return fail(Reason::LimitExceeded, fmt::format("this machine has {} slices, the most it may have", kMaxSlices),
+    return fail(Reason::LimitExceeded,
+                fmt::format("this machine has {} slices, the most it may have", kMaxSlices),
                 "stop a deployment");
   }
   return {};
@@ -53,12 +59,13 @@ Status SliceTable::check_begin_prepare(const SliceRecord& record) const {
 Status SliceTable::check(const SliceRecord& record) const {
   if (record.kind == RecordKind::BeginPrepare) return check_begin_prepare(record);
   const SliceEntry* entry = find(record.slice.id);
-  if (entry == nullptr) return fail(Reason::NotFound, fmt::format("slice {} does not exist", record.slice.id));
+  if (entry == nullptr)
+    return fail(Reason::NotFound, fmt::format("slice {} does not exist", record.slice.id));
   bool releasing = entry->state == SliceState::Releasing;
   if (releasing != (record.kind == RecordKind::Released)) {
     return fail(Reason::InvalidArgument,
-                fmt::format("slice {} is {}, so record kind {} cannot follow", record.slice.id, to_string(entry->state),
-                            static_cast<int>(record.kind)));
+                fmt::format("slice {} is {}, so record kind {} cannot follow", record.slice.id,
+                            to_string(entry->state), static_cast<int>(record.kind)));
   }
   return {};
 }

@@ -1,9 +1,11 @@
 // SliceTable: which slices exist, as the fold of the slice journal's records. Pure data; not thread-safe.
 //
-//   BeginPrepare -> Preparing -> Prepared -> Prepared        (again Prepared: its isolation was read back anew)
+//   BeginPrepare -> Preparing -> Prepared -> Prepared        (again Prepared: its isolation was read back
+//   anew)
 //                       \------------\----> BeginRelease -> Releasing -> Released (gone)
 //
-// Any other order is refused, so a journal whose records do not form such paths is corrupt, not "mostly right".
+// Any other order is refused, so a journal whose records do not form such paths is corrupt, not "mostly
+// right".
 #pragma once
 
 #include <cstdint>
@@ -18,7 +20,7 @@
 
 namespace tweendeck::device {
 
-inline constexpr size_t kMaxSlices = 4096;        // of one machine
+inline constexpr size_t kMaxSlices = 4096;  // of one machine
 inline constexpr size_t kMaxSliceIdBytes = 128;
 inline constexpr size_t kMaxSliceTextBytes = 256;  // device id, owner, deployment, provider: each
 
@@ -35,7 +37,8 @@ struct SliceEntry {
 // The numbers are the journal's on-disk values.
 enum class RecordKind : uint8_t { BeginPrepare = 1, Prepared = 2, BeginRelease = 3, Released = 4 };
 
-// One step of a slice. BeginPrepare uses every field; Prepared the id and the isolation; the others the id only.
+// One step of a slice. BeginPrepare uses every field; Prepared the id and the isolation; the others the id
+// only.
 struct SliceRecord {
   RecordKind kind = RecordKind::BeginPrepare;
   Slice slice;
@@ -43,7 +46,8 @@ struct SliceRecord {
   bool operator==(const SliceRecord&) const = default;
 };
 
-// Ids become file and cgroup names: 1..128 of [A-Za-z0-9._-], not starting with a dot. Errors: InvalidArgument.
+// Ids become file and cgroup names: 1..128 of [A-Za-z0-9._-], not starting with a dot. Errors:
+// InvalidArgument.
 Status check_slice_id(std::string_view id);
 
 class SliceTable {

@@ -32,12 +32,14 @@ Status Groups::make(const std::string& path) {
 Status Groups::set(const std::string& path, std::string_view text, std::string_view expected) {
   if (expected.empty()) expected = text;
   if (int error = kernel_.write(path, text); error != 0) {
-    return fail(Reason::CgroupLimitNotApplied, fmt::format("writing '{}' to {}: {}", text, path, std::strerror(error)),
+    return fail(Reason::CgroupLimitNotApplied,
+                fmt::format("writing '{}' to {}: {}", text, path, std::strerror(error)),
                 "check that no group around the daemon has a lower limit");
   }
   std::string actual = text_of(path);
   if (actual == expected) return {};
-  return fail(Reason::CgroupLimitNotApplied, fmt::format("{} reads '{}' after '{}' was written", path, actual, text));
+  return fail(Reason::CgroupLimitNotApplied,
+              fmt::format("{} reads '{}' after '{}' was written", path, actual, text));
 }
 
 std::string Groups::text_of(const std::string& path) const {
@@ -133,8 +135,8 @@ Status Groups::remove(std::string_view id) {
     if (gone) return {};
   }
   return fail(Reason::Timeout,
-              fmt::format("cgroup {} still has {} processes {} after they were killed", id, processes(id).size(),
-                          format_duration(kRemoveAttempts * kRemovePause)),
+              fmt::format("cgroup {} still has {} processes {} after they were killed", id,
+                          processes(id).size(), format_duration(kRemoveAttempts * kRemovePause)),
               "a process may hang in the kernel; see /proc/PID/stack");
 }
 
@@ -142,14 +144,16 @@ Status Groups::kill_after_oom(std::string_view id) {
   for (pid_t pid : processes(id)) {
     if (text_of(fmt::format("{}/proc/{}/oom_score_adj", root_, pid)) == kNeverKill) continue;
     int error = kernel_.kill(pid);
-    if (error != 0 && error != ESRCH) return fail(system_error(error, fmt::format("killing process {} of {}", pid, id)));
+    if (error != 0 && error != ESRCH)
+      return fail(system_error(error, fmt::format("killing process {} of {}", pid, id)));
   }
   return {};
 }
 
 Result<GroupUsage> Groups::usage(std::string_view id) const {
   std::vector<std::string> ids = list();
-  if (!std::ranges::binary_search(ids, id)) return fail(Reason::NotFound, fmt::format("no cgroup of slice {}", id));
+  if (!std::ranges::binary_search(ids, id))
+    return fail(Reason::NotFound, fmt::format("no cgroup of slice {}", id));
   return read_usage(id);
 }
 

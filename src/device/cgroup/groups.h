@@ -1,13 +1,14 @@
 // Groups: cgroups of this state directory's slices, named tweendeck-<hash of the state directory>/<slice id>.
 //
-//   Result<std::unique_ptr<Groups>> groups = Groups::open(kernel, "/", state_dir);  // CgroupUnavailable: none here
-//   Result<std::vector<std::string>> procs = groups->create(slice.id, {.memory_bytes = 1 << 30, .cpu_milli = 400});
+//   Result<std::unique_ptr<Groups>> groups = Groups::open(kernel, "/", state_dir);  // CgroupUnavailable:
+//   none here Result<std::vector<std::string>> procs = groups->create(slice.id, {.memory_bytes = 1 << 30,
+//   .cpu_milli = 400});
 //
-// One program for both cgroup versions: v2's single tree, or v1's separate hierarchies (cpu, cpuacct, cpuset, memory).
-// The base group is made below this process's own group, so that limits of a container or unit around us hold; where a
-// group of this state directory exists already, wherever a previous daemon stood, it is used again.
-// Every limit is read back; one that differs is CgroupLimitNotApplied and the slice does not exist.
-// Every call is idempotent. No state but the paths found by open(): safe from any thread.
+// One program for both cgroup versions: v2's single tree, or v1's separate hierarchies (cpu, cpuacct, cpuset,
+// memory). The base group is made below this process's own group, so that limits of a container or unit
+// around us hold; where a group of this state directory exists already, wherever a previous daemon stood, it
+// is used again. Every limit is read back; one that differs is CgroupLimitNotApplied and the slice does not
+// exist. Every call is idempotent. No state but the paths found by open(): safe from any thread.
 #pragma once
 
 #include <cstdint>
@@ -21,23 +22,24 @@
 
 namespace tweendeck::device {
 
-inline constexpr uint64_t kCpuPeriodUs = 100'000;     // the kernel's default: quota is what a slice may run in it
-inline constexpr uint64_t kMinCpuQuotaUs = 1'000;     // the kernel refuses less
-inline constexpr int kRemoveAttempts = 1000;          // x kRemovePause = 5 s for processes to die
+inline constexpr uint64_t kCpuPeriodUs =
+    100'000;  // the kernel's default: quota is what a slice may run in it
+inline constexpr uint64_t kMinCpuQuotaUs = 1'000;  // the kernel refuses less
+inline constexpr int kRemoveAttempts = 1000;       // x kRemovePause = 5 s for processes to die
 inline constexpr Nanos kRemovePause = 5 * kMillisecond;
 inline constexpr uint64_t kUnlimited = UINT64_MAX;
 
 struct GroupLimits {
   uint64_t memory_bytes = 0;  // 0: not limited; swap is then not limited either
   uint64_t cpu_milli = 0;     // thousandths of one CPU; 0: not limited
-  std::string cpus;           // "0-3,8"; "" = as the parent
-  std::string mems;           // NUMA nodes; "" = as the parent
+  std::string cpus = {};      // "0-3,8"; "" = as the parent
+  std::string mems = {};      // NUMA nodes; "" = as the parent
 };
 
 struct GroupUsage {
   uint64_t memory_bytes = 0;
-  uint64_t memory_peak_bytes = 0;   // 0 where the kernel does not tell (v2 before Linux 5.19)
-  uint64_t memory_refusals = 0;     // charges that hit the limit
+  uint64_t memory_peak_bytes = 0;  // 0 where the kernel does not tell (v2 before Linux 5.19)
+  uint64_t memory_refusals = 0;    // charges that hit the limit
   uint64_t cpu_ns = 0;
   uint64_t throttled_ns = 0;
   uint64_t oom_kills = 0;
@@ -46,7 +48,8 @@ struct GroupUsage {
 class Groups {
  public:
   // `root` is put before /proc and the mount points; "" or "/" on a real machine.
-  static Result<std::unique_ptr<Groups>> open(Kernel& kernel, const std::string& root, std::string_view state_dir);
+  static Result<std::unique_ptr<Groups>> open(Kernel& kernel, const std::string& root,
+                                              std::string_view state_dir);
   virtual ~Groups() = default;
 
   // Makes the group with its limits and verifies them; answers the cgroup.procs file of every hierarchy.
@@ -56,12 +59,12 @@ class Groups {
   // Kills every process inside and removes the group. Unknown ids succeed. Errors: Timeout with what is left.
   Status remove(std::string_view id);
 
-  // Kills what the kernel's out-of-memory killer left of a slice, so that a half-dead process group does not linger.
-  // As the kernel does for v2's memory.oom.group, it spares processes whose oom_score_adj is -1000.
+  // Kills what the kernel's out-of-memory killer left of a slice, so that a half-dead process group does not
+  // linger. As the kernel does for v2's memory.oom.group, it spares processes whose oom_score_adj is -1000.
   Status kill_after_oom(std::string_view id);
 
-  Result<GroupUsage> usage(std::string_view id) const;      // NotFound
-  std::vector<std::string> list() const;                    // ids of all groups that exist in any hierarchy, sorted
+  Result<GroupUsage> usage(std::string_view id) const;  // NotFound
+  std::vector<std::string> list() const;  // ids of all groups that exist in any hierarchy, sorted
   std::vector<pid_t> processes(std::string_view id) const;  // sorted, each once
 
   // Removes the base group where no slice is left in it; the next create() makes it again.
@@ -84,10 +87,10 @@ class Groups {
   Status make(const std::string& path);  // one folder; an existing one is fine
   // Writes `text` and reads it back. `expected` defaults to `text`.
   Status set(const std::string& path, std::string_view text, std::string_view expected = {});
-  std::string text_of(const std::string& path) const;                       // trimmed; "" when absent
-  bool exists(const std::string& path) const;                               // a file that can be read
-  uint64_t number_in(const std::string& path) const;                        // kUnlimited for "max"; 0 when absent
-  uint64_t field_in(const std::string& path, std::string_view key) const;   // "key value" lines; 0 when absent
+  std::string text_of(const std::string& path) const;  // trimmed; "" when absent
+  bool exists(const std::string& path) const;          // a file that can be read
+  uint64_t number_in(const std::string& path) const;   // kUnlimited for "max"; 0 when absent
+  uint64_t field_in(const std::string& path, std::string_view key) const;  // "key value" lines; 0 when absent
 
   Kernel& kernel_;
 

@@ -10,7 +10,8 @@
 namespace tweendeck::device {
 
 Result<std::unique_ptr<Groups>> GroupsV1::open(Kernel& kernel, const std::string& root,
-                                               const std::vector<Hierarchy>& hierarchies, const std::string& base_name) {
+                                               const std::vector<Hierarchy>& hierarchies,
+                                               const std::string& base_name) {
   auto groups = std::unique_ptr<GroupsV1>(new GroupsV1(kernel, root));
   struct Wanted {
     std::string_view controller;
@@ -18,9 +19,11 @@ Result<std::unique_ptr<Groups>> GroupsV1::open(Kernel& kernel, const std::string
   };
   for (Wanted wanted : {Wanted{"cpu", groups->cpu_}, Wanted{"cpuacct", groups->cpuacct_},
                         Wanted{"cpuset", groups->cpuset_}, Wanted{"memory", groups->memory_}}) {
-    auto found = std::ranges::find_if(hierarchies, [&](const Hierarchy& h) { return h.has(wanted.controller); });
+    auto found =
+        std::ranges::find_if(hierarchies, [&](const Hierarchy& h) { return h.has(wanted.controller); });
     if (found == hierarchies.end()) {
-      return fail(Reason::CgroupUnavailable, fmt::format("no cgroup hierarchy with controller {} is mounted", wanted.controller),
+      return fail(Reason::CgroupUnavailable,
+                  fmt::format("no cgroup hierarchy with controller {} is mounted", wanted.controller),
                   "mount /sys/fs/cgroup, or use a machine with cgroup v2");
     }
     wanted.place.mount_point = root + found->mount_point;
@@ -52,7 +55,8 @@ Status GroupsV1::ensure_bases() {
   return set(cpu_.base + "/cpu.shares", fmt::format("{}", base_shares(cpus)));
 }
 
-// A v1 cpuset starts empty and takes no process until it has CPUs and memory nodes; so does every group above it.
+// A v1 cpuset starts empty and takes no process until it has CPUs and memory nodes; so does every group above
+// it.
 Status GroupsV1::fill_cpuset(const std::string& folder) {
   if (folder == cpuset_.mount_point) return {};
   std::string parent = folder.substr(0, folder.rfind('/'));
@@ -88,7 +92,8 @@ Status GroupsV1::apply_cpuset(std::string_view id, const GroupLimits& limits) {
 Status GroupsV1::apply_cpu(std::string_view id, const GroupLimits& limits) {
   std::string folder = cpu_.below(id);
   if (limits.cpu_milli == 0) return {};
-  if (Status ok = set(folder + "/cpu.shares", fmt::format("{}", slice_shares(limits.cpu_milli))); !ok) return ok;
+  if (Status ok = set(folder + "/cpu.shares", fmt::format("{}", slice_shares(limits.cpu_milli))); !ok)
+    return ok;
   if (Status ok = set(folder + "/cpu.cfs_period_us", fmt::format("{}", kCpuPeriodUs)); !ok) return ok;
   return set(folder + "/cpu.cfs_quota_us", fmt::format("{}", cpu_quota_us(limits.cpu_milli)));
 }
@@ -121,7 +126,8 @@ Result<GroupUsage> GroupsV1::read_usage(std::string_view id) const {
 
 uint64_t GroupsV1::memory_limit_bytes() const {
   uint64_t lowest = kUnlimited;
-  for (std::string folder = memory_.base; folder.size() > memory_.mount_point.size(); folder.resize(folder.rfind('/'))) {
+  for (std::string folder = memory_.base; folder.size() > memory_.mount_point.size();
+       folder.resize(folder.rfind('/'))) {
     lowest = std::min(lowest, number_in(folder + "/memory.limit_in_bytes"));
   }
   return lowest;
@@ -129,7 +135,8 @@ uint64_t GroupsV1::memory_limit_bytes() const {
 
 uint64_t GroupsV1::cpu_limit_milli() const {
   uint64_t lowest = kUnlimited;
-  for (std::string folder = cpu_.base; folder.size() > cpu_.mount_point.size(); folder.resize(folder.rfind('/'))) {
+  for (std::string folder = cpu_.base; folder.size() > cpu_.mount_point.size();
+       folder.resize(folder.rfind('/'))) {
     uint64_t quota = number_in(folder + "/cpu.cfs_quota_us");
     uint64_t period = number_in(folder + "/cpu.cfs_period_us");
     if (quota != kUnlimited && period > 0) lowest = std::min(lowest, quota * 1000 / period);

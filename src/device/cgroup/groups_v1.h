@@ -1,5 +1,5 @@
-// Groups on cgroup v1: one folder per slice in each of the hierarchies that hold cpu, cpuacct, cpuset and memory
-// (some of them may be one hierarchy).
+// Groups on cgroup v1: one folder per slice in each of the hierarchies that hold cpu, cpuacct, cpuset and
+// memory (some of them may be one hierarchy).
 #pragma once
 
 #include <string>
@@ -14,7 +14,8 @@ class GroupsV1 final : public Groups {
  public:
   // Errors: CgroupUnavailable when a hierarchy is missing or cannot be written.
   static Result<std::unique_ptr<Groups>> open(Kernel& kernel, const std::string& root,
-                                              const std::vector<Hierarchy>& hierarchies, const std::string& base_name);
+                                              const std::vector<Hierarchy>& hierarchies,
+                                              const std::string& base_name);
 
   int version() const override { return 1; }
   uint64_t memory_limit_bytes() const override;

@@ -16,8 +16,8 @@ constexpr std::string_view kControllers = "+cpu +cpuset +memory";
 
 }  // namespace
 
-Result<std::unique_ptr<Groups>> GroupsV2::open(Kernel& kernel, const std::string& root, const Hierarchy& hierarchy,
-                                               const std::string& base_name) {
+Result<std::unique_ptr<Groups>> GroupsV2::open(Kernel& kernel, const std::string& root,
+                                               const Hierarchy& hierarchy, const std::string& base_name) {
   auto groups = std::unique_ptr<GroupsV2>(new GroupsV2(kernel, root));
   groups->mount_point_ = root + hierarchy.mount_point;
   if (auto found = find_group(kernel, groups->mount_point_, base_name)) {
@@ -34,7 +34,8 @@ Result<std::unique_ptr<Groups>> GroupsV2::open(Kernel& kernel, const std::string
     refusals += (refusals.empty() ? "" : "; ") + ok.error().message;
     if (parent.size() <= groups->mount_point_.size()) break;
   }
-  return fail(Reason::CgroupUnavailable, refusals, "run the daemon as root, or as a systemd unit with Delegate=yes");
+  return fail(Reason::CgroupUnavailable, refusals,
+              "run the daemon as root, or as a systemd unit with Delegate=yes");
 }
 
 Status GroupsV2::give_controllers(const std::string& folder) {
@@ -66,7 +67,8 @@ Status GroupsV2::apply(std::string_view id, const GroupLimits& limits) {
 
 Status GroupsV2::apply_cpu(const std::string& folder, const GroupLimits& limits) {
   if (limits.cpu_milli == 0) return {};
-  if (Status ok = set(folder + "/cpu.weight", fmt::format("{}", slice_weight(limits.cpu_milli))); !ok) return ok;
+  if (Status ok = set(folder + "/cpu.weight", fmt::format("{}", slice_weight(limits.cpu_milli))); !ok)
+    return ok;
   return set(folder + "/cpu.max", fmt::format("{} {}", cpu_quota_us(limits.cpu_milli), kCpuPeriodUs));
 }
 

@@ -1,8 +1,8 @@
 // Groups on cgroup v2: one folder per slice.
 //
-// Only a group without processes may give its controllers to children, so the base group is made in the nearest
-// group, from this process's own upwards, that can. With systemd, `Delegate=yes` and `DelegateSubgroup=daemon` make
-// that the unit itself.
+// Only a group without processes may give its controllers to children, so the base group is made in the
+// nearest group, from this process's own upwards, that can. With systemd, `Delegate=yes` and
+// `DelegateSubgroup=daemon` make that the unit itself.
 #pragma once
 
 #include <string>
@@ -16,8 +16,8 @@ namespace tweendeck::device {
 class GroupsV2 final : public Groups {
  public:
   // Errors: CgroupUnavailable when controllers are missing or nothing can be written.
-  static Result<std::unique_ptr<Groups>> open(Kernel& kernel, const std::string& root, const Hierarchy& hierarchy,
-                                              const std::string& base_name);
+  static Result<std::unique_ptr<Groups>> open(Kernel& kernel, const std::string& root,
+                                              const Hierarchy& hierarchy, const std::string& base_name);
 
   int version() const override { return 2; }
   uint64_t memory_limit_bytes() const override;

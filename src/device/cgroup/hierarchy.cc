@@ -30,15 +30,17 @@ std::optional<std::string> own_path(std::string_view self_cgroup, const Hierarch
     size_t second = first == std::string_view::npos ? first : line.find(':', first + 1);
     if (second == std::string_view::npos) continue;
     std::string_view names = line.substr(first + 1, second - first - 1);
-    bool matches = hierarchy.version == 2 ? names.empty() : std::ranges::any_of(split(names, ','), [&](auto name) {
-      return hierarchy.has(name);
-    });
+    bool matches =
+        hierarchy.version == 2
+            ? names.empty()
+            : std::ranges::any_of(split(names, ','), [&](auto name) { return hierarchy.has(name); });
     if (matches) return std::string(line.substr(second + 1));
   }
   return std::nullopt;
 }
 
-// A bind mount or a cgroup namespace shows a part of the hierarchy only: `root` is what its mount point stands for.
+// A bind mount or a cgroup namespace shows a part of the hierarchy only: `root` is what its mount point
+// stands for.
 std::string below(std::string_view path, std::string_view root) {
   if (root == "/") return path == "/" || path.starts_with("/..") ? "" : std::string(path);
   if (path == root || !path.starts_with(root) || path[root.size()] != '/') return "";
@@ -76,7 +78,8 @@ bool Hierarchy::has(std::string_view controller) const {
 std::vector<Hierarchy> parse_hierarchies(std::string_view mountinfo, std::string_view self_cgroup) {
   std::vector<Hierarchy> hierarchies;
   for (std::string_view line : split(mountinfo, '\n')) {
-    if (std::optional<Hierarchy> hierarchy = parse_mount(line, self_cgroup)) hierarchies.push_back(*hierarchy);
+    if (std::optional<Hierarchy> hierarchy = parse_mount(line, self_cgroup))
+      hierarchies.push_back(*hierarchy);
   }
   return hierarchies;
 }

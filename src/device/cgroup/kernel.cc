@@ -45,9 +45,13 @@ int Kernel::write(const std::string& path, std::string_view text) {
   return result;
 }
 
-int Kernel::make_folder(const std::string& path) { return ::mkdir(path.c_str(), kFolderMode) == 0 ? 0 : errno; }
+int Kernel::make_folder(const std::string& path) {
+  return ::mkdir(path.c_str(), kFolderMode) == 0 ? 0 : errno;
+}
 
-int Kernel::remove_folder(const std::string& path) { return ::rmdir(path.c_str()) == 0 ? 0 : errno; }
+int Kernel::remove_folder(const std::string& path) {
+  return ::rmdir(path.c_str()) == 0 ? 0 : errno;
+}
 
 std::vector<std::string> Kernel::folders(const std::string& path) {
   std::vector<std::string> names;
@@ -62,7 +66,9 @@ std::vector<std::string> Kernel::folders(const std::string& path) {
   return names;
 }
 
-int Kernel::kill(pid_t pid) { return ::kill(pid, SIGKILL) == 0 ? 0 : errno; }
+int Kernel::kill(pid_t pid) {
+  return ::kill(pid, SIGKILL) == 0 ? 0 : errno;
+}
 
 void Kernel::pause(Nanos duration) {
   timespec wait{.tv_sec = duration / kSecond, .tv_nsec = duration % kSecond};

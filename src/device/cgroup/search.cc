@@ -4,7 +4,8 @@
 
 namespace tweendeck::device {
 
-std::optional<std::string> find_group(Kernel& kernel, const std::string& mount_point, const std::string& name) {
+std::optional<std::string> find_group(Kernel& kernel, const std::string& mount_point,
+                                      const std::string& name) {
   std::vector<std::string> queue{mount_point};
   for (size_t next = 0; next < queue.size(); ++next) {
     std::string folder = queue[next];

@@ -11,6 +11,7 @@ namespace tweendeck::device {
 inline constexpr size_t kMaxSearchedGroups = 20'000;
 
 // Breadth first below `mount_point`; the first in that order. Groups beyond the limit are not looked at.
-std::optional<std::string> find_group(Kernel& kernel, const std::string& mount_point, const std::string& name);
+std::optional<std::string> find_group(Kernel& kernel, const std::string& mount_point,
+                                      const std::string& name);
 
 }  // namespace tweendeck::device

@@ -1,9 +1,9 @@
 // How CPU percent become kernel numbers, for both cgroup versions. Pure.
 //
-// A quota only caps; what guarantees a slice its share against other load is weight. Slices among themselves weigh what
-// they may use. Their common base group weighs as much as kBaseTasksPerCpu ordinary busy tasks on each CPU, so that a
-// slice keeps its share beside a build, while the daemon and the rest of the machine still run when all
-// slices are busy.
+// A quota only caps; what guarantees a slice its share against other load is weight. Slices among themselves
+// weigh what they may use. Their common base group weighs as much as kBaseTasksPerCpu ordinary busy tasks on
+// each CPU, so that a slice keeps its share beside a build, while the daemon and the rest of the machine
+// still run when all slices are busy.
 #pragma once
 
 #include <algorithm>
@@ -16,10 +16,10 @@
 namespace tweendeck::device {
 
 inline constexpr uint64_t kBaseTasksPerCpu = 8;
-inline constexpr uint64_t kSharesPerCpu = 1024;       // v1: one ordinary task
+inline constexpr uint64_t kSharesPerCpu = 1024;  // v1: one ordinary task
 inline constexpr uint64_t kMaxShares = 262'144;
 inline constexpr uint64_t kMinShares = 2;
-inline constexpr uint64_t kWeightPerCpu = 100;        // v2: one ordinary task
+inline constexpr uint64_t kWeightPerCpu = 100;  // v2: one ordinary task
 inline constexpr uint64_t kMaxWeight = 10'000;
 
 constexpr uint64_t base_shares(size_t cpus) {

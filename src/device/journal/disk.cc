@@ -76,7 +76,9 @@ Status Disk::rename(const std::string& from, const std::string& to) {
   return {};
 }
 
-void Disk::remove(const std::string& path) { ::unlink(path.c_str()); }
+void Disk::remove(const std::string& path) {
+  ::unlink(path.c_str());
+}
 
 Status Disk::sync_folder_of(const std::string& path) {
   size_t slash = path.rfind('/');

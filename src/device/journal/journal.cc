@@ -66,7 +66,8 @@ Status Journal::append_bytes(const std::string& bytes) {
   if (written) return {};
   needs_rewrite_ = true;
   // Best effort: the rewrite replaces the file anyway, but until then a restart should not see half a record.
-  if (Status cut = disk_->truncate(file_.get(), size_bytes_); !cut) written.error().message += "; " + cut.error().message;
+  if (Status cut = disk_->truncate(file_.get(), size_bytes_); !cut)
+    written.error().message += "; " + cut.error().message;
   return written;
 }
 

@@ -3,10 +3,11 @@
 //   Result<Journal> journal = Journal::open(state_dir + "/slices.journal", disk);
 //   if (Status ok = journal->append(record); !ok) ...   // nothing was recorded; the table is as before
 //
-// append() returns after the record is on disk. When the disk refuses, the file is cut back, and the next append first
-// writes the whole file anew, because after a failed fsync nobody knows what a file holds. The file is compacted
-// (new file, fsync, rename, fsync of the folder) when it is several times larger than its content needs, so
-// its size is bounded by the number of slices. Not thread-safe: the device manager's lock covers it.
+// append() returns after the record is on disk. When the disk refuses, the file is cut back, and the next
+// append first writes the whole file anew, because after a failed fsync nobody knows what a file holds. The
+// file is compacted (new file, fsync, rename, fsync of the folder) when it is several times larger than its
+// content needs, so its size is bounded by the number of slices. Not thread-safe: the device manager's lock
+// covers it.
 #pragma once
 
 #include <cstdint>
@@ -45,7 +46,7 @@ class Journal {
   Fd file_;
   SliceTable table_;
   uint64_t size_bytes_ = 0;
-  uint64_t fresh_bytes_ = 0;      // size right after the last rewrite
+  uint64_t fresh_bytes_ = 0;  // size right after the last rewrite
   uint64_t next_sequence_ = 1;
   uint64_t discarded_bytes_ = 0;
   bool needs_rewrite_ = false;

@@ -10,7 +10,8 @@
 namespace tweendeck::device {
 namespace {
 
-static_assert(std::endian::native == std::endian::little, "the journal is written in the machine's byte order");
+static_assert(std::endian::native == std::endian::little,
+              "the journal is written in the machine's byte order");
 
 constexpr std::string_view kMagic = "TWSLICE\n";
 constexpr std::string_view kAdvice =
@@ -87,7 +88,8 @@ std::optional<SliceRecord> decode_payload(std::string_view payload) {
   Reader reader(payload);
   SliceRecord record;
   auto kind = reader.take<uint8_t>();
-  if (kind < static_cast<uint8_t>(RecordKind::BeginPrepare) || kind > static_cast<uint8_t>(RecordKind::Released)) {
+  if (kind < static_cast<uint8_t>(RecordKind::BeginPrepare) ||
+      kind > static_cast<uint8_t>(RecordKind::Released)) {
     return std::nullopt;
   }
   record.kind = static_cast<RecordKind>(kind);
@@ -149,15 +151,16 @@ Result<bool> header_is_torn(std::string_view bytes) {
   auto version = reader.take<uint32_t>();
   if (bytes.starts_with(encode_header(version)) && version > kJournalVersion) {
     return fail(Reason::StateNewer,
-                fmt::format("the slice journal has version {}; this program knows up to {}", version, kJournalVersion),
+                fmt::format("the slice journal has version {}; this program knows up to {}", version,
+                            kJournalVersion),
                 "run the newer Tweendeck that wrote it");
   }
   return fail(Reason::JournalCorrupt, "the slice journal's header is damaged", std::string(kAdvice));
 }
 
 std::unexpected<Error> corrupt(uint64_t offset, std::string_view what) {
-  return fail(Reason::JournalCorrupt, fmt::format("the slice journal is damaged at byte {}: {}", offset, what),
-              std::string(kAdvice));
+  return fail(Reason::JournalCorrupt,
+              fmt::format("the slice journal is damaged at byte {}: {}", offset, what), std::string(kAdvice));
 }
 
 }  // namespace
@@ -190,14 +193,16 @@ Result<Replay> replay(std::string_view bytes) {
   while (at < bytes.size()) {
     std::optional<Frame> frame = frame_at(bytes.substr(at));
     if (!frame) {
-      if (!is_torn_tail(bytes.substr(at), result.next_sequence)) return corrupt(at, "a record fails its checksum");
+      if (!is_torn_tail(bytes.substr(at), result.next_sequence))
+        return corrupt(at, "a record fails its checksum");
       result.torn = true;
       break;
     }
     std::optional<SliceRecord> record = decode_payload(frame->payload);
     if (!record) return corrupt(at, "a record is malformed");
     if (frame->sequence != result.next_sequence) {
-      return corrupt(at, fmt::format("record {} stands where {} is due", frame->sequence, result.next_sequence));
+      return corrupt(at,
+                     fmt::format("record {} stands where {} is due", frame->sequence, result.next_sequence));
     }
     if (Status ok = result.table.check(*record); !ok) return corrupt(at, ok.error().message);
     result.table.apply(*record);

@@ -15,7 +15,8 @@ Slice with_truth(Slice slice, const Preparation& preparation) {
 }
 
 bool is_same_slice(const Slice& a, const Slice& b) {
-  return a.device_id == b.device_id && a.share == b.share && a.owner == b.owner && a.deployment == b.deployment;
+  return a.device_id == b.device_id && a.share == b.share && a.owner == b.owner &&
+         a.deployment == b.deployment;
 }
 
 void append_to(Error& error, const Status& also) {
@@ -42,7 +43,8 @@ std::vector<Device> DeviceManager::discover_locked(std::vector<SliceEvent>* prob
     Result<std::vector<Device>> found = provider->discover();
     if (!found) {
       if (problems != nullptr) {
-        problems->push_back({found.error().reason, "", fmt::format("provider {}: {}", provider->name(), found.error().message)});
+        problems->push_back({found.error().reason, "",
+                             fmt::format("provider {}: {}", provider->name(), found.error().message)});
       }
       continue;
     }
@@ -91,13 +93,14 @@ Result<Preparation> DeviceManager::prepare(const Slice& slice) {
 Result<Preparation> DeviceManager::prepare_again(const SliceEntry& entry, const Slice& wanted) {
   if (!is_same_slice(entry.slice, wanted)) {
     return fail(Reason::AlreadyExists,
-                fmt::format("slice {} exists with another share: it belongs to {} on {}", wanted.id, entry.slice.owner,
-                            entry.slice.device_id),
+                fmt::format("slice {} exists with another share: it belongs to {} on {}", wanted.id,
+                            entry.slice.owner, entry.slice.device_id),
                 "release it first, or use another id");
   }
   Provider* provider = provider_named(entry.provider);
   if (provider == nullptr) {
-    return fail(Reason::NotFound, fmt::format("provider {} of slice {} is not running", entry.provider, wanted.id),
+    return fail(Reason::NotFound,
+                fmt::format("provider {} of slice {} is not running", entry.provider, wanted.id),
                 "start the daemon with the options that it had when the slice was made");
   }
   return make_real(*provider, wanted);
@@ -106,7 +109,8 @@ Result<Preparation> DeviceManager::prepare_again(const SliceEntry& entry, const 
 Result<Preparation> DeviceManager::prepare_new(const Slice& slice) {
   Provider* provider = provider_of(slice.device_id);
   if (provider == nullptr) {
-    return fail(Reason::NotFound, fmt::format("device {} of slice {} does not exist", slice.device_id, slice.id),
+    return fail(Reason::NotFound,
+                fmt::format("device {} of slice {} does not exist", slice.device_id, slice.id),
                 "`tweendeck devices` lists what there is");
   }
   if (Status ok = record(RecordKind::BeginPrepare, slice, provider->name()); !ok) return fail(ok.error());

@@ -5,10 +5,11 @@
 //   Result<Preparation> grant = manager.prepare(slice);          // journal, provider, journal
 //   Status gone = manager.release(slice.id);
 //
-// The journal brackets each operation, so that kill -9 at any instruction leaves something that recover() can undo,
-// finish or keep. prepare and release are idempotent per slice id. Slices of providers that make no cgroup get one
-// without limits, so that their processes can be found and killed too. One mutex: safe from any thread; a call may
-// block for as long as the killed processes of a slice take to die (bounded, device/cgroup/groups.h).
+// The journal brackets each operation, so that kill -9 at any instruction leaves something that recover() can
+// undo, finish or keep. prepare and release are idempotent per slice id. Slices of providers that make no
+// cgroup get one without limits, so that their processes can be found and killed too. One mutex: safe from
+// any thread; a call may block for as long as the killed processes of a slice take to die (bounded,
+// device/cgroup/groups.h).
 #pragma once
 
 #include <map>
@@ -41,20 +42,22 @@ class DeviceManager {
   // Makes journal and machine agree. What fails is told as an event and tried again by the next call.
   std::vector<SliceEvent> recover();
 
-  // All devices of all providers, in the providers' order. A provider that fails adds an event and no devices.
+  // All devices of all providers, in the providers' order. A provider that fails adds an event and no
+  // devices.
   std::vector<Device> discover(std::vector<SliceEvent>* problems = nullptr);
 
-  // Errors: AlreadyExists when the id names another share or device; NotFound for the device; what the provider says;
-  // DiskFull and others of the journal. After an error the slice does not exist, or is `releasing` and recover()
-  // or the next prepare/release tries again.
+  // Errors: AlreadyExists when the id names another share or device; NotFound for the device; what the
+  // provider says; DiskFull and others of the journal. After an error the slice does not exist, or is
+  // `releasing` and recover() or the next prepare/release tries again.
   Result<Preparation> prepare(const Slice& slice);
   Status release(std::string_view slice_id);  // unknown ids succeed
 
   std::vector<SliceEntry> slices() const;
   Result<SliceUsage> usage(std::string_view slice_id) const;  // NotFound
 
-  // To be called about once a second. Finishes operations that failed half-way, and where the kernel killed a process
-  // for its slice's memory since the last call, kills what it left of that slice: an OutOfMemory event names it.
+  // To be called about once a second. Finishes operations that failed half-way, and where the kernel killed a
+  // process for its slice's memory since the last call, kills what it left of that slice: an OutOfMemory
+  // event names it.
   std::vector<SliceEvent> tend();
 
  private:

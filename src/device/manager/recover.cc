@@ -10,11 +10,12 @@ std::vector<SliceEvent> DeviceManager::recover() {
   std::vector<SliceEvent> events;
   if (journal_.discarded_bytes() > 0) {
     events.push_back({Reason::JournalCorrupt, "",
-                      fmt::format("the last {} bytes of {} were half written and are dropped", journal_.discarded_bytes(),
-                                  journal_.path())});
+                      fmt::format("the last {} bytes of {} were half written and are dropped",
+                                  journal_.discarded_bytes(), journal_.path())});
   }
   discover_locked(&events);
-  for (const RecoveryAction& action : plan_recovery(journal_.table(), ids_on_machine(events))) recover_one(action, events);
+  for (const RecoveryAction& action : plan_recovery(journal_.table(), ids_on_machine(events)))
+    recover_one(action, events);
   return events;
 }
 
@@ -26,7 +27,8 @@ std::set<std::string> DeviceManager::ids_on_machine(std::vector<SliceEvent>& eve
   for (Provider* provider : providers_) {
     Result<std::vector<std::string>> prepared = provider->prepared();
     if (!prepared) {
-      events.push_back({prepared.error().reason, "", fmt::format("provider {}: {}", provider->name(), prepared.error().message)});
+      events.push_back({prepared.error().reason, "",
+                        fmt::format("provider {}: {}", provider->name(), prepared.error().message)});
       continue;
     }
     ids.insert(prepared->begin(), prepared->end());
@@ -58,13 +60,15 @@ void DeviceManager::remove_leaked(const std::string& slice_id, std::vector<Slice
   for (Provider* provider : providers_) {
     if (gone) gone = provider->unprepare(slice_id);
   }
-  events.push_back({Reason::SliceLeaked, slice_id,
-                    gone ? fmt::format("slice {} was on the machine but not in the journal and is removed", slice_id)
-                         : fmt::format("slice {} is on the machine but not in the journal, and removing it failed: {}",
-                                       slice_id, gone.error().message)});
+  events.push_back(
+      {Reason::SliceLeaked, slice_id,
+       gone ? fmt::format("slice {} was on the machine but not in the journal and is removed", slice_id)
+            : fmt::format("slice {} is on the machine but not in the journal, and removing it failed: {}",
+                          slice_id, gone.error().message)});
 }
 
-void DeviceManager::finish(const std::string& slice_id, std::string_view what, std::vector<SliceEvent>& events) {
+void DeviceManager::finish(const std::string& slice_id, std::string_view what,
+                           std::vector<SliceEvent>& events) {
   Status gone = release_locked(slice_id);
   if (gone) {
     events.push_back({Reason::None, slice_id, fmt::format("slice {} {}", slice_id, what)});
@@ -78,19 +82,22 @@ void DeviceManager::adopt(const SliceEntry& entry, bool is_lost, std::vector<Sli
   Slice slice = entry.slice;
   Provider* provider = provider_named(entry.provider);
   Result<Preparation> preparation =
-      provider != nullptr ? make_real(*provider, slice)
-                          : fail(Reason::NotFound, fmt::format("its provider {} is not running", entry.provider));
+      provider != nullptr
+          ? make_real(*provider, slice)
+          : fail(Reason::NotFound, fmt::format("its provider {} is not running", entry.provider));
   Slice truth = slice;
   truth.isolation = preparation ? preparation->isolation : Isolation::None;
   truth.isolation_reason = preparation ? preparation->isolation_reason : preparation.error().reason;
   if (!preparation) {
-    events.push_back({preparation.error().reason, slice.id,
-                      fmt::format("slice {} is kept but has no limits now: {}", slice.id, preparation.error().message)});
+    events.push_back(
+        {preparation.error().reason, slice.id,
+         fmt::format("slice {} is kept but has no limits now: {}", slice.id, preparation.error().message)});
   } else if (is_lost) {
     events.push_back({Reason::None, slice.id, fmt::format("slice {} was lost and is made again", slice.id)});
   }
   if (truth != slice) {
-    if (Status ok = record(RecordKind::Prepared, truth); !ok) events.push_back({ok.error().reason, slice.id, ok.error().message});
+    if (Status ok = record(RecordKind::Prepared, truth); !ok)
+      events.push_back({ok.error().reason, slice.id, ok.error().message});
   }
   if (groups_ == nullptr) return;
   // Kills before this start are not news: a replica may have been restarted in the slice since.

@@ -9,7 +9,9 @@
 namespace tweendeck::device {
 namespace {
 
-std::string device_id(const NumaNode& node) { return fmt::format("cpu{}", node.number); }
+std::string device_id(const NumaNode& node) {
+  return fmt::format("cpu{}", node.number);
+}
 
 // `part` of `whole` of `limit`, or kUnlimited.
 uint64_t share_of_limit(uint64_t limit, uint64_t part, uint64_t whole) {
@@ -67,7 +69,8 @@ Result<Preparation> CpuProvider::prepare(const Slice& slice) {
   if (!topology) return fail(topology.error());
   auto node = std::ranges::find(topology->nodes, slice.device_id, device_id);
   if (node == topology->nodes.end()) {
-    return fail(Reason::NotFound, fmt::format("device {} of slice {} does not exist", slice.device_id, slice.id),
+    return fail(Reason::NotFound,
+                fmt::format("device {} of slice {} does not exist", slice.device_id, slice.id),
                 "`tweendeck devices` lists what there is");
   }
   uint64_t cpu_milli = device_cpu_milli(*topology, *node) * slice.share.compute_percent / 100;
@@ -95,7 +98,8 @@ Status CpuProvider::unprepare(std::string_view slice_id) {
 
 Result<SliceUsage> CpuProvider::usage(std::string_view slice_id) {
   if (groups_ == nullptr) {
-    return fail(Reason::CgroupUnavailable, fmt::format("nothing measures slice {} without its cgroup", slice_id));
+    return fail(Reason::CgroupUnavailable,
+                fmt::format("nothing measures slice {} without its cgroup", slice_id));
   }
   Result<GroupUsage> group = groups_->usage(slice_id);
   if (!group) return fail(group.error());

@@ -22,7 +22,8 @@ std::string text_of(Kernel& kernel, const std::string& path) {
 std::string_view value_of(std::string_view text, std::string_view key) {
   for (std::string_view line : split(text, '\n')) {
     size_t colon = line.find(':');
-    if (colon != std::string_view::npos && trim(line.substr(0, colon)).ends_with(key)) return trim(line.substr(colon + 1));
+    if (colon != std::string_view::npos && trim(line.substr(0, colon)).ends_with(key))
+      return trim(line.substr(colon + 1));
   }
   return "";
 }
@@ -77,7 +78,8 @@ std::string format_number_list(const std::vector<int>& ascending) {
   for (size_t i = 0; i < ascending.size();) {
     size_t last = i;
     while (last + 1 < ascending.size() && ascending[last + 1] == ascending[last] + 1) ++last;
-    ranges.push_back(last == i ? fmt::format("{}", ascending[i]) : fmt::format("{}-{}", ascending[i], ascending[last]));
+    ranges.push_back(last == i ? fmt::format("{}", ascending[i])
+                               : fmt::format("{}-{}", ascending[i], ascending[last]));
     i = last + 1;
   }
   return join(ranges, ",");
@@ -102,7 +104,8 @@ Result<Topology> read_topology(Kernel& kernel, const std::string& root) {
     std::ranges::set_intersection(online, allowed, std::back_inserter(whole.cpus));
     topology.nodes.push_back(std::move(whole));
   }
-  // A kernel that initialises memory late counts a node's pages only then; the machine's total is right from the start.
+  // A kernel that initialises memory late counts a node's pages only then; the machine's total is right from
+  // the start.
   if (topology.nodes.size() == 1) topology.nodes[0].memory_bytes = machine_bytes;
   std::string_view vendor = value_of(cpuinfo, "vendor_id");
   topology.vendor = vendor_name(vendor.empty() ? value_of(cpuinfo, "CPU implementer") : vendor);

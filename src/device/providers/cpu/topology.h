@@ -1,5 +1,5 @@
-// The NUMA nodes of this machine with the CPUs and memory that this process may use, read from /sys and /proc below
-// an injectable root. Safe from any thread.
+// The NUMA nodes of this machine with the CPUs and memory that this process may use, read from /sys and /proc
+// below an injectable root. Safe from any thread.
 #pragma once
 
 #include <cstdint>
