@@ -38,7 +38,10 @@ Status Stream::connect(const std::string& ipv4, uint16_t port) {
   ::setsockopt(fd_.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
   int result = ::connect(fd_.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address));
   if (result != 0 && errno != EINPROGRESS) {
-    return fail(system_error(errno, fmt::format("connect to {}:{}", ipv4, port)));
+    // Told like any later failure, so that a caller has one path for it.
+    broken_ = true;
+    loop_.call_again(this);
+    return {};
   }
   connecting_ = result != 0;
   writable_ = !connecting_;

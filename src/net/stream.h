@@ -32,7 +32,8 @@ class Stream final : EventSource {
   Stream& operator=(const Stream&) = delete;
 
   Status adopt(Fd fd, const TlsContext* tls);               // an accepted, non-blocking socket
-  Status connect(const std::string& ipv4, uint16_t port);   // on_writable() or broken() tells the end
+  // Ends in on_writable(), or in on_readable() with broken(); already connected when !connecting() on return.
+  Status connect(const std::string& ipv4, uint16_t port);
   bool connecting() const { return connecting_; }
   void close();
   void shutdown_write();

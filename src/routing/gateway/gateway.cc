@@ -1,0 +1,139 @@
+#include "routing/gateway/gateway.h"
+
+#include <fmt/format.h>
+
+#include <future>
+#include <thread>
+#include <utility>
+
+#include "base/log.h"
+#include "routing/gateway/core.h"
+
+namespace tweendeck::routing::gateway {
+
+struct Gateway::Impl {
+  Impl(GatewayConfig config_in, RouterConfig router, Registry& registry, const Clock& clock, GatewayEvents events)
+      : core(std::move(config_in), router, registry, clock, std::move(events), loop), listener(loop) {}
+
+  net::EventLoop loop;
+  Core core;
+  net::Listener listener;
+  std::thread thread;
+  uint16_t port = 0;
+
+  Status load_secrets();
+  void drain(Nanos deadline, std::promise<void>& done);
+
+  // Runs `work` on the loop and waits for its result. Before start() and after stop() there is no other thread.
+  template <class Work>
+  auto ask(Work work) -> decltype(work()) {
+    if (!thread.joinable() || loop.in_loop()) return work();
+    std::promise<decltype(work())> promise;
+    loop.post([&] { promise.set_value(work()); });
+    return promise.get_future().get();
+  }
+  void tell(std::function<void()> work) {
+    if (!thread.joinable()) return work();
+    loop.post(std::move(work));
+  }
+};
+
+Status Gateway::Impl::load_secrets() {
+  const GatewayConfig& config = core.config;
+  std::string place = fmt::format("{}:{}", config.listen.ip, config.listen.port);
+  bool loopback = net::is_loopback(config.listen);
+  if (!loopback && config.api_keys_file.empty()) {
+    return fail(Reason::InvalidArgument, fmt::format("{} can be reached from other machines, and no API keys are set", place),
+                "give --api-keys FILE, or listen on 127.0.0.1");
+  }
+  if (config.cert_file.empty() != config.key_file.empty()) {
+    return fail(Reason::InvalidArgument, "TLS needs both a certificate and its key", "give --cert FILE and --key FILE");
+  }
+  if (!config.api_keys_file.empty()) {
+    auto keys = ApiKeys::load(config.api_keys_file);
+    if (!keys) return fail(keys.error());
+    core.keys = std::move(*keys);
+  }
+  if (!config.cert_file.empty()) {
+    auto tls = net::TlsContext::load(config.cert_file, config.key_file);
+    if (!tls) return fail(tls.error());
+    core.tls = std::move(*tls);
+  } else if (!loopback) {
+    log::warning("Keys and prompts travel unencrypted", {{"reason", Reason::TlsOff}, {"listen", place}});
+  }
+  return {};
+}
+
+void Gateway::Impl::drain(Nanos deadline, std::promise<void>& done) {
+  if (core.session_count() > 0 && core.now() < deadline) {
+    loop.after(core.config.sweep_interval, [this, deadline, &done] { drain(deadline, done); });
+    return;
+  }
+  core.close_all();
+  done.set_value();
+}
+
+Gateway::Gateway(GatewayConfig config, RouterConfig router, Registry& registry, const Clock& clock,
+                 GatewayEvents events)
+    : impl_(std::make_unique<Impl>(std::move(config), router, registry, clock, std::move(events))) {}
+
+Gateway::~Gateway() { stop(0); }
+
+Status Gateway::start() {
+  if (auto ok = impl_->load_secrets(); !ok) return ok;
+  if (auto ok = impl_->loop.open(); !ok) return ok;
+  Core& core = impl_->core;
+  auto ok = impl_->listener.open(core.config.listen, [&core](net::Fd fd) { core.accept(std::move(fd)); });
+  if (!ok) return ok;
+  impl_->port = impl_->listener.port();
+  impl_->loop.every(core.config.sweep_interval, [&core] { core.sweep(); });
+  impl_->thread = std::thread([loop = &impl_->loop] { loop->run(); });
+  return {};
+}
+
+void Gateway::stop(Nanos drain) {
+  if (!impl_->thread.joinable()) return;
+  std::promise<void> done;
+  impl_->loop.post([&] {
+    impl_->listener.close();
+    impl_->core.begin_drain();
+    impl_->drain(impl_->core.now() + drain, done);
+  });
+  done.get_future().wait();
+  impl_->loop.stop();
+  impl_->thread.join();
+}
+
+uint16_t Gateway::port() const { return impl_->port; }
+
+void Gateway::publish(const Endpoint& endpoint) {
+  impl_->tell([core = &impl_->core, endpoint] { core->publish(endpoint); });
+}
+
+void Gateway::remove(const std::string& id) {
+  impl_->tell([core = &impl_->core, id] { core->remove(id); });
+}
+
+void Gateway::set_load(const std::string& id, const EndpointLoad& load) {
+  impl_->tell([core = &impl_->core, id, load] { core->set_load(id, load); });
+}
+
+void Gateway::clear_cache(const std::string& id) {
+  impl_->tell([core = &impl_->core, id] { core->router.clear_cache(id); });
+}
+
+uint32_t Gateway::in_flight(const std::string& id) {
+  return impl_->ask([&] { return impl_->core.in_flight(id); });
+}
+
+std::vector<Router::EndpointView> Gateway::endpoints() {
+  return impl_->ask([&] { return impl_->core.router.endpoints(); });
+}
+
+std::vector<Gateway::QueueView> Gateway::queues() {
+  return impl_->ask([&] { return impl_->core.queues(); });
+}
+
+net::EventLoop& Gateway::loop() { return impl_->loop; }
+
+}  // namespace tweendeck::routing::gateway
