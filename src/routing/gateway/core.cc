@@ -245,9 +245,7 @@ void Core::publish(const Endpoint& endpoint) {
     entry->removed = true;
     close_idle(*entry);
     loop.cancel(entry->pause_timer);
-    auto fresh = std::make_shared<EndpointEntry>();
-    fresh->in_flight = entry->in_flight;
-    entry = std::move(fresh);
+    entry = std::make_shared<EndpointEntry>();
     router.clear_cache(endpoint.id);
   }
   if (entry == nullptr) entry = std::make_shared<EndpointEntry>();
