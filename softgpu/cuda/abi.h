@@ -1,0 +1,103 @@
+// Our own declarations of the part of the CUDA driver ABI (13.0) that the stand-in offers. No toolkit is
+// needed.
+//
+// Names and numbers are the ABI's. Handles are opaque to callers; what they point at is in driver.h.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#define TW_EXPORT extern "C" __attribute__((visibility("default")))
+
+enum CUresult : int {
+  CUDA_SUCCESS = 0,
+  CUDA_ERROR_INVALID_VALUE = 1,
+  CUDA_ERROR_OUT_OF_MEMORY = 2,
+  CUDA_ERROR_NOT_INITIALIZED = 3,
+  CUDA_ERROR_DEINITIALIZED = 4,
+  CUDA_ERROR_NO_DEVICE = 100,
+  CUDA_ERROR_INVALID_DEVICE = 101,
+  CUDA_ERROR_INVALID_IMAGE = 200,
+  CUDA_ERROR_INVALID_CONTEXT = 201,
+  CUDA_ERROR_FILE_NOT_FOUND = 301,
+  CUDA_ERROR_OPERATING_SYSTEM = 304,
+  CUDA_ERROR_INVALID_HANDLE = 400,
+  CUDA_ERROR_NOT_FOUND = 500,
+  CUDA_ERROR_NOT_READY = 600,
+  CUDA_ERROR_PEER_ACCESS_ALREADY_ENABLED = 704,
+  CUDA_ERROR_PEER_ACCESS_NOT_ENABLED = 705,
+  CUDA_ERROR_PRIMARY_CONTEXT_ACTIVE = 708,
+  CUDA_ERROR_CONTEXT_IS_DESTROYED = 709,
+  CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED = 712,
+  CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED = 713,
+  CUDA_ERROR_NOT_SUPPORTED = 801,
+  CUDA_ERROR_UNKNOWN = 999,
+};
+
+using CUdevice = int;
+using CUdeviceptr = unsigned long long;
+using CUcontext = struct CUctx_st*;
+using CUmodule = struct CUmod_st*;
+using CUfunction = struct CUfunc_st*;
+using CUlibrary = struct CUlib_st*;
+using CUkernel = struct CUkern_st*;
+using CUstream = struct CUstream_st*;
+using CUevent = struct CUevent_st*;
+
+inline constexpr uintptr_t kLegacyStream = 1;     // CU_STREAM_LEGACY; 0 is the API's default stream
+inline constexpr uintptr_t kPerThreadStream = 2;  // CU_STREAM_PER_THREAD
+
+struct CUuuid {
+  unsigned char bytes[16];
+};
+
+struct CUlaunchAttribute {
+  int id;
+  char pad[4];
+  unsigned char value[64];
+};
+
+struct CUlaunchConfig {
+  unsigned grid_x, grid_y, grid_z;
+  unsigned block_x, block_y, block_z;
+  unsigned shared_bytes;
+  CUstream stream;
+  CUlaunchAttribute* attributes;
+  unsigned attribute_count;
+};
+static_assert(offsetof(CUlaunchConfig, stream) == 32 && sizeof(CUlaunchConfig) == 56);
+
+enum CUmemorytype : unsigned { kMemoryHost = 1, kMemoryDevice = 2, kMemoryUnified = 4 };
+
+struct CUDA_MEMCPY2D {
+  size_t src_x, src_y;
+  CUmemorytype src_type;
+  const void* src_host;
+  CUdeviceptr src_device;
+  void* src_array;
+  size_t src_pitch;
+  size_t dst_x, dst_y;
+  CUmemorytype dst_type;
+  void* dst_host;
+  CUdeviceptr dst_device;
+  void* dst_array;
+  size_t dst_pitch;
+  size_t width, height;
+};
+static_assert(sizeof(CUDA_MEMCPY2D) == 128);
+
+// `extra` of cuLaunchKernel.
+inline constexpr uintptr_t kLaunchParamEnd = 0;
+inline constexpr uintptr_t kLaunchParamBufferPointer = 1;
+inline constexpr uintptr_t kLaunchParamBufferSize = 2;
+
+inline constexpr unsigned kStreamNonBlocking = 1;
+inline constexpr unsigned kEventDisableTiming = 2;
+
+// Flags of cuGetProcAddress: 0 and 1 mean the legacy default stream, 2 the thread's own.
+inline constexpr uint64_t kProcAddressPerThreadStream = 2;
+enum CUdriverProcAddressQueryResult : int {
+  kProcAddressFound = 0,
+  kProcAddressNotFound = 1,
+  kProcAddressVersionTooLow = 2,
+};

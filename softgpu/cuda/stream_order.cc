@@ -1,0 +1,78 @@
+// How streams order work: on a card that executes in order of submission, by tickets.
+#include "softgpu/cuda/driver.h"
+
+namespace tweendeck::softgpu {
+namespace {
+
+uint32_t card_of(const Context& context) {
+  return Driver::get()->device(context.device)->card;
+}
+
+// One per thread that uses a default per-thread stream, per context.
+Stream* per_thread_stream(Context* context) {
+  thread_local std::map<uint64_t, Stream*> streams;  // by context id, because ids are not used again
+  Stream*& stream = streams[context->id];
+  if (stream == nullptr) stream = Driver::get()->create_stream(context, 0, kLowestStreamPriority);
+  return stream;
+}
+
+struct VirtualTimeMember {
+  VirtualTimeMember() { Driver::get()->client().join_thread(); }
+  ~VirtualTimeMember() {
+    if (Driver* driver = Driver::get()) driver->client().leave_thread();
+  }
+};
+
+}  // namespace
+
+void join_virtual_time() {
+  if (Driver::get()->model().clock_mode() != ClockMode::Virtual) return;
+  thread_local VirtualTimeMember member;
+}
+
+CUresult resolve_stream(CUstream handle, bool per_thread_default, Stream*& stream) {
+  const auto value = reinterpret_cast<uintptr_t>(handle);
+  if (value <= kPerThreadStream) {
+    TW_CONTEXT(context);
+    const bool per_thread = value == kPerThreadStream || (value == 0 && per_thread_default);
+    stream = per_thread ? per_thread_stream(context) : &context->legacy;
+    return CUDA_SUCCESS;
+  }
+  stream = reinterpret_cast<Stream*>(handle);
+  if (!stream->alive.load(std::memory_order_relaxed)) return CUDA_ERROR_INVALID_HANDLE;
+  return CUDA_SUCCESS;
+}
+
+uint64_t tail_ticket(Stream& stream) {
+  if (&stream == &stream.context->legacy) return stream.context->last_blocking_ticket.load();
+  return stream.last_ticket.load();
+}
+
+CUresult enqueue(Stream& stream, uint64_t duration_ns) {
+  Driver& driver = *Driver::get();
+  Context& context = *stream.context;
+  join_virtual_time();
+  const uint64_t ticket = driver.client().submit(
+      card_of(context), {.duration_ns = duration_ns, .not_before_ns = stream.not_before_ns.load()});
+  raise(stream.last_ticket, ticket);
+  raise(context.last_ticket, ticket);
+  if (stream.blocking) raise(context.last_blocking_ticket, ticket);
+  return CUDA_SUCCESS;
+}
+
+void synchronize(Stream& stream) {
+  Driver& driver = *Driver::get();
+  join_virtual_time();
+  driver.client().wait_done(card_of(*stream.context), tail_ticket(stream));
+  if (stream.not_before_ns.load() > driver.model().now())
+    driver.client().sleep_until(stream.not_before_ns.load());
+}
+
+bool is_idle(Stream& stream) {
+  Driver& driver = *Driver::get();
+  join_virtual_time();
+  return driver.client().is_done(card_of(*stream.context), tail_ticket(stream)) &&
+         stream.not_before_ns.load() <= driver.model().now();
+}
+
+}  // namespace tweendeck::softgpu
