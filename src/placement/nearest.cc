@@ -42,8 +42,11 @@ Lack lack(const Room& filled, Reason reason, const Claim& claim) {
           claim.share.compute_percent - std::min(compute, claim.share.compute_percent)};
 }
 
-// In 1/1024 of the device, of the resource that is missing most.
-uint64_t relative(const Lack& lacks, const Room& room) {
+// Among devices refused for the same reason: levels of isolation, or 1/1024 of the device of what is missing most.
+uint64_t shortfall(const Lack& lacks, const Room& room, Reason reason, const Claim& claim) {
+  if (reason == Reason::IsolationTooWeak) {
+    return static_cast<uint64_t>(claim.min_isolation) - static_cast<uint64_t>(room.device->isolation);
+  }
   return std::max(lacks.memory / (room.device->memory_bytes / 1024 + 1), uint64_t{lacks.compute} * 1024 / 100);
 }
 
@@ -75,7 +78,8 @@ NearestMiss nearest_miss(const Snapshot& snapshot, const Claim& claim, const std
   auto rank = [&](size_t i) {
     const bool gains = !stop.owners.empty() &&
                        slots(stop.rooms[i], claim, claim.count) > slots(rooms[i], claim, claim.count);
-    return std::make_tuple(!gains, distance(reasons[i]), relative(lack(filled[i], reasons[i], claim), rooms[i]));
+    return std::make_tuple(!gains, distance(reasons[i]),
+                           shortfall(lack(filled[i], reasons[i], claim), rooms[i], reasons[i], claim));
   };
   size_t nearest = 0;
   for (size_t i = 1; i < rooms.size(); ++i) {
