@@ -6,6 +6,9 @@
 namespace tweendeck::routing {
 namespace {
 
+// A head that was continued in this many ways is shared by several conversations.
+constexpr uint32_t kSharedFollowers = 2;
+
 // A held request is offered again after its estimated wait, but not sooner or later than this.
 constexpr Nanos kMinRetry = 10 * kMillisecond;
 constexpr Nanos kMaxRetry = kSecond;
@@ -32,10 +35,10 @@ uint64_t in_prefill_tokens(Nanos time, const Pace& pace) {
 // Endpoints of the model that may take the request, with what the request would cost there.
 bool Router::Impl::gather(const Request& request, Nanos now) {
   candidates.clear();
-  for (const PrefixIndex::Match& match : matches) links_held[match.endpoint] = 0;
+  for (const PrefixIndex::Match& match : matches) held[match.endpoint] = {};
   index.match(request.prefix, matches);
-  links_held.resize(accounts.size());
-  for (const PrefixIndex::Match& match : matches) links_held[match.endpoint] = match.links;
+  held.resize(accounts.size());
+  for (const PrefixIndex::Match& match : matches) held[match.endpoint] = match;
 
   const uint64_t prompt = std::min(request.prompt_tokens, kMaxRequestTokens);
   bool starting = false;
@@ -44,8 +47,8 @@ bool Router::Impl::gather(const Request& request, Nanos now) {
     if (account.endpoint.id == request.exclude) continue;
     starting |= account.endpoint.state == EndpointState::Starting;
     if (account.endpoint.state != EndpointState::Ready) continue;
-    const uint64_t cached = std::min(prompt, uint64_t{links_held[slot]} * config.chunk_bytes / kBytesPerToken);
-    candidates.push_back({slot, cached, prompt - cached, account.load(now)});
+    const uint64_t cached = std::min(prompt, uint64_t{held[slot].links} * config.chunk_bytes / kBytesPerToken);
+    candidates.push_back({slot, cached, prompt - cached, account.load(now), held[slot].followers >= kSharedFollowers});
   }
   return starting;
 }
@@ -121,8 +124,8 @@ uint64_t Router::Impl::wait_tokens(const Account& account, Nanos now) const {
     soonest = std::min(soonest, remaining_time(tickets.at(ticket), *account.pace, now));
   }
   const bool same_sweep = account.held_version == version && now < account.held_until;
-  const uint64_t held = same_sweep ? account.held_tokens / account.endpoint.max_in_flight : 0;
-  return in_prefill_tokens(soonest, *account.pace) + held;
+  const uint64_t ahead = same_sweep ? account.held_tokens / account.endpoint.max_in_flight : 0;
+  return in_prefill_tokens(soonest, *account.pace) + ahead;
 }
 
 Pick Router::Impl::hold_for(const Candidate& wanted, const Request& request, uint64_t wait, Nanos now) {
@@ -143,31 +146,33 @@ Pick Router::Impl::hold_for(const Candidate& wanted, const Request& request, uin
   return pick;
 }
 
-// Sticky until saturated. What only the preferred endpoint holds is `gain`, in tokens.
-// - It has a free place: it is kept until it costs more than the best other one by the saturation allowance, in
-//   proportion to how much of the prompt the gain is. So a conversation stays, a shared first line does not attract.
-// - It is full: the request waits for it as long as that costs less than computing the gain again elsewhere. Tokens
-//   computed again count twice: they delay this request, and whoever comes to that endpoint next.
+// Sticky until saturated. `gain` is what only the preferred endpoint holds, in tokens of this request.
+// - A conversation's own past lives in one place: computing it again elsewhere costs this request, whoever comes to
+//   that endpoint next, and the conversation's next turns. So the endpoint is kept, or waited for where it is full,
+//   until it costs more than the best other one by `allowance`, which is in proportion to the gain.
+// - A first part that several conversations share is worth having on every replica: it only counts as what it costs
+//   now, and is waited for only where it is so long that computing it alone would saturate a replica.
 Pick Router::Impl::choose_by_prefix(const Request& request, Nanos now) {
   const Candidate* wanted = preferred();
   const Candidate* other = cheapest_free(wanted);
-  if (wanted == nullptr || (other == nullptr && !accounts[wanted->slot]->full())) {
-    const Candidate* only = wanted != nullptr ? wanted : other;
+  if (wanted == nullptr || other == nullptr) {
+    const Candidate* only = wanted != nullptr && !accounts[wanted->slot]->full() ? wanted : other;
     return only != nullptr ? dispatch(request, only->slot, now) : hold(Reason::AllReplicasBusy);
   }
-  if (other == nullptr) return hold(Reason::AllReplicasBusy);
-
   const Account& account = *accounts[wanted->slot];
+  const uint64_t saturation = saturation_tokens(*account.pace);
   const uint64_t gain = wanted->cached - other->cached;
+  const uint64_t allowance = wanted->shared ? 0 : saturation * gain / (wanted->cached + wanted->uncached);
   const uint64_t elsewhere = other->load + other->uncached;
   if (!account.full()) {
-    const uint64_t prompt = wanted->cached + wanted->uncached;
-    const uint64_t allowance = saturation_tokens(*account.pace) * gain / prompt;
     const bool keep = wanted->load + wanted->uncached <= elsewhere + allowance;
     return dispatch(request, keep ? wanted->slot : other->slot, now);
   }
   const uint64_t wait = wait_tokens(account, now);
-  if (wait + wanted->uncached <= elsewhere + gain) return hold_for(*wanted, request, wait, now);
+  const bool worth_waiting = !wanted->shared || gain > saturation;
+  if (worth_waiting && wait + wanted->uncached <= elsewhere + gain + allowance) {
+    return hold_for(*wanted, request, wait, now);
+  }
   return dispatch(request, other->slot, now);
 }
 

@@ -63,7 +63,7 @@ void PrefixIndex::lru_push(Index entry) {
   newest_ = entry;
 }
 
-void PrefixIndex::insert(uint64_t link, EndpointSlot endpoint, uint64_t stamp) {
+PrefixIndex::Index PrefixIndex::insert(uint64_t link, EndpointSlot endpoint, uint64_t stamp) {
   if ((used_cells_ + 1) * 4 > cells_.size() * 3) grow_cells();
   Index entry = free_;
   if (entry == kNone) {
@@ -78,7 +78,7 @@ void PrefixIndex::insert(uint64_t link, EndpointSlot endpoint, uint64_t stamp) {
     cell.holders = 0;
     ++used_cells_;
   }
-  entries_[entry] = {link, stamp, endpoint, kNone, kNone, cell.first, true};
+  entries_[entry] = {link, stamp, endpoint, kNone, kNone, cell.first, 0, true};
   cell.first = entry;
   ++cell.holders;
   if (endpoint >= counts_.size()) {
@@ -88,6 +88,7 @@ void PrefixIndex::insert(uint64_t link, EndpointSlot endpoint, uint64_t stamp) {
   ++counts_[endpoint];
   ++size_;
   lru_push(entry);
+  return entry;
 }
 
 void PrefixIndex::erase(Index entry) {
@@ -107,16 +108,21 @@ void PrefixIndex::erase(Index entry) {
 
 void PrefixIndex::record(EndpointSlot endpoint, std::span<const uint64_t> chain, uint64_t stamp) {
   chain = chain.first(std::min(chain.size(), max_entries_));
+  bool new_follows = false;
   for (uint64_t link : chain | std::views::reverse) {
-    const Index entry = find(link, endpoint);
-    if (entry != kNone) {
-      entries_[entry].stamp = stamp;
+    Index entry = find(link, endpoint);
+    const bool is_new = entry == kNone;
+    if (is_new) {
+      if (size_ == max_entries_) erase(oldest_);
+      entry = insert(link, endpoint, stamp);
+    } else {
       lru_unlink(entry);
       lru_push(entry);
-      continue;
     }
-    if (size_ == max_entries_) erase(oldest_);
-    insert(link, endpoint, stamp);
+    Entry& e = entries_[entry];
+    e.stamp = stamp;
+    if (new_follows && e.followers < UINT16_MAX) ++e.followers;
+    new_follows = is_new;
   }
 }
 
@@ -153,13 +159,13 @@ void PrefixIndex::match_between(std::span<const uint64_t> chain, size_t low, uin
     return;
   }
   auto for_holders = [this](uint64_t link, auto&& visit) {
-    for (Index e = cells_[find_cell(link)].first; e != kNone; e = entries_[e].next_holder) visit(entries_[e].endpoint);
+    for (Index e = cells_[find_cell(link)].first; e != kNone; e = entries_[e].next_holder) visit(entries_[e]);
   };
-  if (high_holders > 0) for_holders(chain[high], [this](EndpointSlot e) { goes_on_[e] = 1; });
-  for_holders(chain[low], [&](EndpointSlot e) {
-    if (!goes_on_[e]) out.push_back({e, static_cast<uint32_t>(low + 1)});
+  if (high_holders > 0) for_holders(chain[high], [this](const Entry& e) { goes_on_[e.endpoint] = 1; });
+  for_holders(chain[low], [&](const Entry& e) {
+    if (!goes_on_[e.endpoint]) out.push_back({e.endpoint, static_cast<uint32_t>(low + 1), e.followers});
   });
-  if (high_holders > 0) for_holders(chain[high], [this](EndpointSlot e) { goes_on_[e] = 0; });
+  if (high_holders > 0) for_holders(chain[high], [this](const Entry& e) { goes_on_[e.endpoint] = 0; });
 }
 
 }  // namespace tweendeck::routing

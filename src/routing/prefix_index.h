@@ -21,7 +21,9 @@ class PrefixIndex {
  public:
   struct Match {
     EndpointSlot endpoint;
-    uint32_t links;  // length of the head of the chain that the endpoint holds, > 0
+    uint32_t links;      // length of the head of the chain that the endpoint holds, > 0
+    uint32_t followers;  // how often the endpoint was given something new behind that head; a conversation's own end
+                         // has none, a first part that several conversations share has many; stops at 65535
     bool operator==(const Match&) const = default;
   };
 
@@ -54,6 +56,7 @@ class PrefixIndex {
     Index newer;  // LRU list
     Index older;
     Index next_holder;  // same link, another endpoint
+    uint16_t followers;
     bool used;
   };
   struct Cell {  // of the hash table; empty when first == kNone
@@ -67,7 +70,7 @@ class PrefixIndex {
   void grow_cells();
   void erase_cell(size_t cell);
   Index find(uint64_t link, EndpointSlot endpoint) const;
-  void insert(uint64_t link, EndpointSlot endpoint, uint64_t stamp);
+  Index insert(uint64_t link, EndpointSlot endpoint, uint64_t stamp);
   void erase(Index entry);
   void lru_unlink(Index entry);
   void lru_push(Index entry);

@@ -112,7 +112,7 @@ Pick Router::Impl::dispatch(const Request& request, EndpointSlot slot, Nanos now
   in_flight.output_tokens = expected_output(request, *account.pace);
   in_flight.dispatched_at = now;
   in_flight.prefix = request.prefix;
-  in_flight.known_links = slot < links_held.size() ? links_held[slot] : 0;
+  in_flight.known_links = held[slot].links;
   index.record(slot, request.prefix, ticket);
   account.tickets.push_back(ticket);
   account.uncached_tokens += candidate.uncached;

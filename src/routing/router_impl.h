@@ -31,6 +31,7 @@ struct Router::Impl {
     uint64_t cached;    // tokens of this request
     uint64_t uncached;
     uint64_t load;
+    bool shared;        // what is cached is the common first part of several conversations, not this one's past
   };
   Pick pick(const Request& request, Nanos now);
   bool gather(const Request& request, Nanos now);  // fills `candidates`; true = some endpoint is starting
@@ -58,7 +59,7 @@ struct Router::Impl {
   // Scratch of one pick().
   std::vector<Candidate> candidates;
   std::vector<PrefixIndex::Match> matches;
-  std::vector<uint32_t> links_held;  // by slot
+  std::vector<PrefixIndex::Match> held;  // by slot; links == 0: nothing
 };
 
 }  // namespace tweendeck::routing

@@ -146,6 +146,18 @@ TEST_F(RouterTest, AnOverdueRequestIsNotWaitedForForEver) {
   EXPECT_GT(offers, 1);
 }
 
+TEST_F(RouterTest, ASharedFirstPartDoesNotKeepEverybodyOnOneReplica) {
+  router.upsert(endpoint("chat-1", 1));
+  router.upsert(endpoint("chat-2", 1));
+  const std::string system = conversation('s', 2000);
+  const std::string home = served(system + conversation('a', 400));
+  EXPECT_EQ(served(system + conversation('b', 400)), home);  // idle and cheaper
+  ASSERT_EQ(pick(system + conversation('c', 400)).endpoint_id, home);
+  const Pick elsewhere = pick(system + conversation('d', 400));  // busy: not waited for
+  EXPECT_EQ(elsewhere.kind, Pick::Kind::Dispatch);
+  EXPECT_NE(elsewhere.endpoint_id, home);
+}
+
 TEST_F(RouterTest, AFailedRequestLeavesNoPrefixBehind) {
   router.upsert(endpoint("chat-1"));
   served(conversation('h', 640));
