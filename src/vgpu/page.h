@@ -92,12 +92,12 @@ struct tw_vgpu_limit_set {
 };
 TW_VGPU_ASSERT(sizeof(struct tw_vgpu_limit_set) == 64 + 64 * TW_VGPU_MAX_DEVICES, "layout");
 
-/* What the node measured, per device. sequence is 0 until the node writes feedback at all. */
+/* What the node measured, per device. sequence is 0 until the node writes feedback at all, and is written last. */
 struct tw_vgpu_feedback {
   uint64_t sequence;
   uint64_t stamp_ns;
-  uint64_t slice_busy_ns;    /* GPU time of the slice's processes since the page was made */
-  uint64_t others_busy_ns;   /* GPU time of everybody else on the device, on the same time line */
+  uint64_t slice_busy_ns;   /* GPU time of the slice's processes since the page was made */
+  uint64_t others_permille; /* how busy everybody else kept the device in the last period */
   uint64_t reserved[4];
 };
 TW_VGPU_ASSERT(sizeof(struct tw_vgpu_feedback) == 64, "layout");
@@ -110,7 +110,8 @@ struct tw_vgpu_limits_page {
   uint64_t binding; /* random; equal in the usage page that belongs to it */
   char slice_id[64];
   uint64_t generation; /* sets[generation & 1] is in force */
-  uint64_t reserved[3];
+  uint64_t boot;       /* which boot of the machine the page is of: pids and times in it mean nothing after another */
+  uint64_t reserved[2];
   struct tw_vgpu_limit_set sets[2];
   struct tw_vgpu_feedback feedback[TW_VGPU_MAX_DEVICES];
 };
@@ -158,7 +159,11 @@ struct tw_vgpu_device_usage {
   uint64_t allocations[TW_VGPU_KINDS]; /* granted, by kind */
   uint64_t feedback_sequence;          /* last tw_vgpu_feedback that was settled */
   uint64_t borrowed_ns;                /* GPU time used above the floor */
-  uint64_t reserved[26];
+  uint64_t trim_permille;              /* what part of a measured interval is the slice's own; 0 = all of it */
+  uint64_t settled_slice_busy_ns;      /* feedback and charge at the last settlement */
+  uint64_t settled_charged_ns;
+  uint64_t shared; /* 1 = others used the device in the last feedback period */
+  uint64_t reserved[22];
 };
 TW_VGPU_ASSERT(sizeof(struct tw_vgpu_device_usage) == 512, "layout");
 

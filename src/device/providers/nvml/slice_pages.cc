@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <optional>
 #include <utility>
 
@@ -71,6 +72,15 @@ Result<uint64_t> random_binding() {
   return value;
 }
 
+// Which boot this is: pids and times of another one mean nothing now.
+uint64_t boot() {
+  std::ifstream in("/proc/sys/kernel/random/boot_id");
+  std::string text;
+  in >> text;
+  std::erase(text, '-');
+  return text.size() < 16 ? 1 : std::stoull(text.substr(0, 16), nullptr, 16);
+}
+
 tw_vgpu_limit_set limit_set(const Share& share, const uint8_t (&uuid)[16]) {
   tw_vgpu_limit_set set{};
   set.device_count = 1;
@@ -124,6 +134,7 @@ Status create_limits(const std::string& path, std::string_view slice_id, const t
   page.abi_min = TW_VGPU_ABI;
   page.size = sizeof(page);
   page.binding = binding;
+  page.boot = boot();
   slice_id.copy(page.slice_id, sizeof(page.slice_id) - 1);
   page.sets[0] = set;
   return replace_file(path, &page, sizeof(page), sizeof(page), kLimitsMode);
@@ -143,7 +154,7 @@ Status create_usage(const std::string& path, uint64_t binding) {
 // The binding of the limits page that is there now, with `set` in force; nothing when there is no usable page.
 std::optional<uint64_t> update_limits(const std::string& path, std::string_view slice_id, const tw_vgpu_limit_set& set) {
   const auto page = Mapped<tw_vgpu_limits_page>::open(path, true);
-  if (!page || !valid(**page, slice_id)) return std::nullopt;
+  if (!page || !valid(**page, slice_id) || (*page)->boot != boot()) return std::nullopt;
   tw_vgpu_limit_set now;
   uint64_t generation = 0;
   if (!tw_vgpu_read_limits(page->get(), &now, &generation, kReadTries)) return std::nullopt;

@@ -96,6 +96,14 @@ TEST_F(SlicePagesTest, DamagedOrMissingPagesAreMadeAnew) {
   EXPECT_TRUE(pages_->usage("chat-1"));
 }
 
+TEST_F(SlicePagesTest, PagesOfAnotherBootAreMadeAnewBecauseTheirPidsAndTimesMeanNothing) {
+  ASSERT_TRUE(pages_->write(slice(1 << 30, 30), kUuid));
+  const uint64_t usage_inode = inode(pages_->usage_path("chat-1"));
+  overwrite(pages_->limits_path("chat-1"), offsetof(tw_vgpu_limits_page, boot), 12345);
+  ASSERT_TRUE(pages_->write(slice(1 << 30, 30), kUuid));
+  EXPECT_NE(inode(pages_->usage_path("chat-1")), usage_inode);
+}
+
 TEST_F(SlicePagesTest, ReadsUsageAndDoesNotTrustItsBounds) {
   ASSERT_TRUE(pages_->write(slice(1 << 30, 30), kUuid));
   const std::string path = pages_->usage_path("chat-1");

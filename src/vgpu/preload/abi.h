@@ -1,0 +1,62 @@
+// Our own declarations of the driver ABIs' part that the library touches. Names and numbers are the ABIs'.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define TW_EXPORT extern "C" __attribute__((visibility("default")))
+
+using CUresult = int;
+using CUdevice = int;
+using CUdeviceptr = unsigned long long;
+using CUcontext = struct CUctx_st*;
+using CUfunction = struct CUfunc_st*;
+using CUstream = struct CUstream_st*;
+using CUevent = struct CUevent_st*;
+using CUmemoryPool = struct CUmemPoolHandle_st*;
+using CUgraphExec = struct CUgraphExec_st*;
+using CUmemGenericAllocationHandle = unsigned long long;
+
+inline constexpr CUresult CUDA_SUCCESS = 0;
+inline constexpr CUresult CUDA_ERROR_OUT_OF_MEMORY = 2;
+inline constexpr CUresult CUDA_ERROR_NOT_READY = 600;
+inline constexpr CUresult CUDA_ERROR_NOT_SUPPORTED = 801;
+inline constexpr CUresult CUDA_ERROR_SYSTEM_NOT_READY = 802;
+
+struct CUuuid {
+  unsigned char bytes[16];
+};
+
+struct CUlaunchConfig {
+  unsigned grid_x, grid_y, grid_z, block_x, block_y, block_z, shared_bytes;
+  CUstream stream;
+  void* attributes;
+  unsigned attribute_count;
+};
+static_assert(offsetof(CUlaunchConfig, stream) == 32 && sizeof(CUlaunchConfig) == 56);
+
+// CUmemAllocationProp begins with the type, the handle types and the location {type, id}.
+struct CUmemAllocationProp {
+  int type;
+  int requested_handle_types;
+  int location_type;
+  int location_id;
+};
+inline constexpr int kLocationDevice = 1;
+
+inline constexpr uintptr_t kPerThreadStream = 2;
+inline constexpr uint64_t kProcAddressPerThread = 2;  // flag of cuGetProcAddress
+
+using nvmlReturn_t = int;
+using nvmlDevice_t = struct nvmlDevice_st*;
+inline constexpr nvmlReturn_t NVML_SUCCESS = 0;
+inline constexpr nvmlReturn_t NVML_ERROR_FUNCTION_NOT_FOUND = 13;
+
+struct nvmlMemory_t {
+  unsigned long long total, free, used;
+};
+struct nvmlMemory_v2_t {
+  unsigned version;
+  unsigned long long total, reserved, free, used;
+};
+static_assert(sizeof(nvmlMemory_v2_t) == 40);

@@ -1,0 +1,240 @@
+#include "vgpu/preload/tenant.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "vgpu/preload/calls.h"
+#include "vgpu/preload/throttle.h"
+
+namespace tweendeck::vgpu {
+namespace {
+
+constexpr size_t kMaxPath = 4096;
+constexpr int kReadTries = 100;
+constexpr int kMaxCudaDevices = 64;
+
+enum Setup : uint32_t { kUnread, kInert, kNamed, kWorking, kLimited, kBroken };
+
+char g_limits_path[kMaxPath];
+char g_usage_path[kMaxPath];
+uint32_t g_setup = kUnread;
+uint32_t g_attaching;  // 0 idle, 1 a thread of this process is at it
+bool g_said_broken;
+
+const tw_vgpu_limits_page* g_limits;
+tw_vgpu_usage_page* g_usage;
+constinit Books g_books(kLinux);
+constinit Allocations g_allocations;
+
+int8_t g_device_index[kMaxCudaDevices];  // 0 = not asked yet, else index + 2
+
+uint32_t load_setup() { return __atomic_load_n(&g_setup, __ATOMIC_ACQUIRE); }
+void store_setup(Setup setup) { __atomic_store_n(&g_setup, setup, __ATOMIC_RELEASE); }
+
+// One line on stderr, once.
+void complain(const char* what, const char* about) {
+  if (__atomic_exchange_n(&g_said_broken, true, __ATOMIC_RELAXED)) return;
+  char line[512];
+  size_t size = 0;
+  const char* const parts[] = {"tweendeck-vgpu: ", what, about, "; the GPU is not available to this process\n"};
+  for (const char* part : parts) {
+    for (; *part && size < sizeof(line) - 1; ++part) line[size++] = *part;
+  }
+  line[size - 1] = '\n';
+  if (write(STDERR_FILENO, line, size) < 0) return;
+}
+
+void* map_file(const char* path, size_t size, bool writable) {
+  const int fd = open(path, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC);
+  if (fd < 0) return nullptr;
+  void* memory = MAP_FAILED;
+  if (lseek(fd, 0, SEEK_END) >= static_cast<off_t>(size)) {
+    memory = mmap(nullptr, size, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd, 0);
+  }
+  close(fd);
+  return memory == MAP_FAILED ? nullptr : memory;
+}
+
+Setup map_pages() {
+  const auto* limits = static_cast<const tw_vgpu_limits_page*>(map_file(g_limits_path, sizeof(tw_vgpu_limits_page), false));
+  if (!limits || limits->magic != TW_VGPU_LIMITS_MAGIC || limits->abi_min > TW_VGPU_ABI || limits->binding == 0) {
+    complain("no valid limits page at ", g_limits_path);
+    return kBroken;
+  }
+  auto* page = static_cast<tw_vgpu_usage_page*>(map_file(g_usage_path, sizeof(tw_vgpu_usage_page), true));
+  if (!page || page->magic != TW_VGPU_USAGE_MAGIC || page->abi_min > TW_VGPU_ABI || page->binding != limits->binding) {
+    complain("no usage page of this slice at ", g_usage_path);
+    return kBroken;
+  }
+  g_limits = limits;
+  g_usage = page;
+  return kLimited;
+}
+
+void after_fork_in_child() {
+  g_books.forget();
+  g_allocations.forget();
+  forget_launches();
+  __atomic_store_n(&g_attaching, 0, __ATOMIC_RELEASE);
+  if (load_setup() == kWorking) store_setup(kNamed);
+}
+
+bool copy_path(const char* variable, char (&out)[kMaxPath]) {
+  const char* value = getenv(variable);
+  if (!value || !*value) return false;
+  const size_t size = strnlen(value, kMaxPath);
+  // A path that is cut would name another file; an empty one cannot be opened.
+  if (size < kMaxPath) memcpy(out, value, size + 1);
+  return true;
+}
+
+__attribute__((constructor)) void read_environment() {
+  const bool limits = copy_path(TW_VGPU_ENV_LIMITS, g_limits_path);
+  const bool usage_named = copy_path(TW_VGPU_ENV_USAGE, g_usage_path);
+  if (limits || usage_named) pthread_atfork(nullptr, nullptr, after_fork_in_child);
+  store_setup(limits || usage_named ? kNamed : kInert);
+}
+
+int index_of_uuid(const unsigned char (&uuid)[16]) {
+  tw_vgpu_limit_set set;
+  current_limits(set);
+  for (uint32_t i = 0; i < set.device_count && i < TW_VGPU_MAX_DEVICES; ++i) {
+    if (memcmp(set.devices[i].uuid, uuid, sizeof(uuid)) == 0) return static_cast<int>(i);
+  }
+  return kNotInSlice;
+}
+
+int hex_digit(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  return -1;
+}
+
+}  // namespace
+
+Mode mode() {
+  while (true) {
+    uint32_t setup = load_setup();
+    switch (setup) {
+      case kUnread:  // another library's constructor runs before ours
+        read_environment();
+        break;
+      case kInert: return Mode::Inert;
+      case kLimited: return Mode::Limited;
+      case kBroken: return Mode::Broken;
+      case kWorking: sched_yield(); break;
+      default:  // kNamed
+        if (__atomic_compare_exchange_n(&g_setup, &setup, kWorking, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+          store_setup(map_pages());
+        }
+        break;
+    }
+  }
+}
+
+Mode mode_attached() {
+  const Mode now = mode();
+  if (now != Mode::Limited) return now;
+  while (!g_books.attached()) {
+    uint32_t idle = 0;
+    if (!__atomic_compare_exchange_n(&g_attaching, &idle, 1, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+      sched_yield();
+      continue;
+    }
+    const bool done = g_books.attached() || g_books.attach(g_usage);
+    __atomic_store_n(&g_attaching, 0, __ATOMIC_RELEASE);
+    if (!done) {
+      complain("every process slot of the slice is taken in ", g_usage_path);
+      return Mode::Broken;
+    }
+  }
+  return Mode::Limited;
+}
+
+Books& books() { return g_books; }
+Allocations& allocations() { return g_allocations; }
+tw_vgpu_usage_page* usage() { return g_usage; }
+const tw_vgpu_limits_page* limits_page() { return g_limits; }
+
+void current_limits(tw_vgpu_limit_set& out) {
+  uint64_t generation = 0;
+  // The writer publishes at human pace; being outrun so often means that the page is not written by it, so nothing is allowed.
+  if (!tw_vgpu_read_limits(g_limits, &out, &generation, kReadTries)) out.device_count = 0;
+}
+
+tw_vgpu_device_limit device_limit(uint32_t index, uint32_t* set_flags) {
+  // Only the entry that is asked for, with the same check as tw_vgpu_read_limits.
+  for (int tries = 0; tries < kReadTries; ++tries) {
+    const uint64_t generation = tw_vgpu_load(&g_limits->generation);
+    const tw_vgpu_limit_set& set = g_limits->sets[generation & 1];
+    const tw_vgpu_device_limit limit = set.devices[index];
+    if (set_flags) *set_flags = set.flags;
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    if (tw_vgpu_load(&g_limits->generation) == generation) return limit;
+  }
+  tw_vgpu_device_limit nothing = {};
+  nothing.memory_bytes = 1;
+  nothing.compute_ceiling_permille = 1;
+  return nothing;
+}
+
+int page_device(CUdevice device) {
+  if (device < 0 || device >= kMaxCudaDevices) return kNoDevice;
+  const int8_t known = __atomic_load_n(&g_device_index[device], __ATOMIC_RELAXED);
+  if (known) return known - 2;
+  using GetUuid = CUresult(CUuuid*, CUdevice);
+  auto* get = reinterpret_cast<GetUuid*>(driver_symbol("cuDeviceGetUuid_v2"));
+  if (!get) get = reinterpret_cast<GetUuid*>(driver_symbol("cuDeviceGetUuid"));
+  CUuuid uuid = {};
+  if (!get || get(&uuid, device) != CUDA_SUCCESS) return kNoDevice;
+  const int index = index_of_uuid(uuid.bytes);
+  __atomic_store_n(&g_device_index[device], static_cast<int8_t>(index + 2), __ATOMIC_RELAXED);
+  return index;
+}
+
+int page_device_now() {
+  static CUresult (*get)(CUdevice*);
+  if (!get) get = reinterpret_cast<CUresult (*)(CUdevice*)>(driver_symbol("cuCtxGetDevice"));
+  CUdevice device = 0;
+  if (!get || get(&device) != CUDA_SUCCESS) return kNoDevice;
+  return page_device(device);
+}
+
+int page_device(nvmlDevice_t device) {
+  using GetUuid = nvmlReturn_t(nvmlDevice_t, char*, unsigned);
+  auto* get = reinterpret_cast<GetUuid*>(nvml_symbol("nvmlDeviceGetUUID"));
+  char text[96] = {};
+  if (!get || get(device, text, sizeof(text)) != NVML_SUCCESS) return kNoDevice;
+  unsigned char uuid[16] = {};
+  int digits = 0;
+  for (const char* at = text + 4; *at && digits < 32; ++at) {
+    const int value = hex_digit(*at);
+    if (value < 0) continue;
+    uuid[digits / 2] = static_cast<unsigned char>(uuid[digits / 2] << 4 | value);
+    ++digits;
+  }
+  return digits == 32 ? index_of_uuid(uuid) : kNotInSlice;
+}
+
+uint64_t current_context() {
+  static CUresult (*get)(CUcontext*);
+  if (!get) get = reinterpret_cast<CUresult (*)(CUcontext*)>(driver_symbol("cuCtxGetCurrent"));
+  CUcontext context = nullptr;
+  if (!get || get(&context) != CUDA_SUCCESS) return 0;
+  return reinterpret_cast<uint64_t>(context);
+}
+
+void count_unclassified() {
+  if (g_usage) tw_vgpu_count(&g_usage->unclassified_symbols, 1);
+}
+
+void count_refusal(int device, tw_vgpu_refusal reason) {
+  tw_vgpu_count(&g_usage->devices[device < 0 ? 0 : device].refused[reason], 1);
+}
+
+}  // namespace tweendeck::vgpu
