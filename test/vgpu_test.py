@@ -1,0 +1,351 @@
+"""The vgpu library in real processes on software GPUs: limits, views, share of time, kills, tampering.
+
+The pages are written here byte by byte, as a second reading of the layout in src/vgpu/page.h.
+"""
+import json
+import os
+import pathlib
+import random
+import struct
+import subprocess
+import sys
+import time
+
+import pytest
+
+from conftest import BUILD
+
+LIBRARY = BUILD / "lib" / "libtweendeck-vgpu.so"
+SOFTGPU = BUILD / "lib" / "softgpu"
+TOOL = BUILD / "bin" / "tweendeck-softgpu"
+TENANT = pathlib.Path(__file__).with_name("vgpu_tenant.py")
+MIB = 1 << 20
+OUT_OF_MEMORY, SYSTEM_NOT_READY = 2, 802
+SET, DEVICE, SLOTS_OFFSET, BOOKS_OFFSET = 64 + 64 * 16, 64, 128 + 512 * 16, 128 + 512 * 16 + 64 * 256
+LIMITS_SIZE, USAGE_SIZE = 128 + 2 * SET + 64 * 16, BOOKS_OFFSET + 128 * 16 * 256
+
+
+class Gpu:
+    """One device-model file."""
+
+    def __init__(self, directory, cards="1:H100-80G"):
+        self.path = directory / "model"
+        subprocess.run([TOOL, "create", "--cards", cards, self.path], check=True, capture_output=True)
+
+    def state(self):
+        return json.loads(subprocess.run([TOOL, "ls", "-o", "json", self.path], check=True, capture_output=True).stdout)
+
+    def uuid(self, card=0):
+        return self.state()["cards"][card]["uuid"]
+
+    def busy_ns(self, pid, card=0):
+        return sum(p["busy_ns"] for p in self.state()["cards"][card]["processes"] if p["pid"] == pid)
+
+
+class SliceOf:
+    """The two pages of one slice."""
+
+    def __init__(self, directory, gpu, memory=0, permille=0, card=0):
+        self.gpu, self.card = gpu, card
+        directory.mkdir()
+        self.limits, self.usage = directory / "limits", directory / "usage"
+        self.generation = 0
+        binding = random.getrandbits(63) | 1
+        head = struct.pack("<QIIQQ", 0x31494C5550475654, 1, 1, LIMITS_SIZE, binding)
+        self.limits.write_bytes(head.ljust(128, b"\0") + self.set_of(memory, permille).ljust(2 * SET + 64 * 16, b"\0"))
+        self.usage.write_bytes(struct.pack("<QIIQQ", 0x3153555550475654, 1, 1, USAGE_SIZE, binding).ljust(USAGE_SIZE, b"\0"))
+
+    def set_of(self, memory, permille):
+        uuid = bytes.fromhex(self.gpu.uuid(self.card).removeprefix("GPU-").replace("-", ""))
+        device = uuid + struct.pack("<QIIIiII", memory, permille, permille, 1, 0, 0, 0)
+        return (struct.pack("<II", 1, 0).ljust(64, b"\0") + device).ljust(SET, b"\0")
+
+    def resize(self, memory, permille):
+        self.generation += 1
+        with self.limits.open("r+b") as page:
+            page.seek(128 + SET * (self.generation & 1))
+            page.write(self.set_of(memory, permille))
+            page.flush()
+            page.seek(96)
+            page.write(struct.pack("<Q", self.generation))
+
+    def device_word(self, index):
+        with self.usage.open("rb") as page:
+            page.seek(128 + 8 * index)
+            return struct.unpack("<Q", page.read(8))[0]
+
+    def used(self):
+        data = self.usage.read_bytes()
+        total = 0
+        for slot in range(256):
+            owner = struct.unpack_from("<Q", data, SLOTS_OFFSET + 64 * slot)[0]
+            if owner and not owner & 1:
+                total += sum(struct.unpack_from("<QQ", data, BOOKS_OFFSET + 128 * slot))
+        return total
+
+    def environment(self, **more):
+        return dict(os.environ, LD_PRELOAD=str(LIBRARY), LD_LIBRARY_PATH=str(SOFTGPU),
+                    TWEENDECK_SOFTGPU_STATE=str(self.gpu.path), TWEENDECK_VGPU_LIMITS=str(self.limits),
+                    TWEENDECK_VGPU_USAGE=str(self.usage), CUDA_VISIBLE_DEVICES=self.gpu.uuid(self.card), **more)
+
+
+class Tenant:
+    def __init__(self, slice_of, flags=0, user=None, **environment):
+        self.process = subprocess.Popen(
+            [sys.executable, TENANT, str(flags)], env=slice_of.environment(**environment), stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, user=user, group=user,
+            extra_groups=[] if user else None)
+        self.pid = self.process.pid
+        first = self.process.stdout.readline()
+        assert first, self.process.stderr.read()
+        self.init = json.loads(first)["init"]
+
+    def send(self, *command):
+        self.process.stdin.write(json.dumps(command) + "\n")
+        self.process.stdin.flush()
+
+    def answer(self):
+        line = self.process.stdout.readline()
+        assert line, self.process.stderr.read()
+        return json.loads(line)
+
+    def do(self, *command):
+        self.send(*command)
+        return self.answer()
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def gpu(tmp_path):
+    return Gpu(tmp_path)
+
+
+@pytest.fixture
+def make(tmp_path, gpu):
+    """make(memory, permille) -> slice; make.tenant(slice, ...) -> process that ends with the test."""
+    tenants = []
+
+    def slice_of(memory=0, permille=0, on=gpu, card=0):
+        return SliceOf(tmp_path / f"slice{random.getrandbits(48)}", on, memory, permille, card)
+
+    def tenant(*args, **kwargs):
+        tenants.append(Tenant(*args, **kwargs))
+        return tenants[-1]
+
+    slice_of.tenant = tenant
+    yield slice_of
+    for one in tenants:
+        one.kill()
+
+
+@pytest.mark.parametrize("flags", [0, 2])
+def test_memory_limit_is_exact_through_proc_address(make, flags):
+    slice_of = make(100 * MIB)
+    tenant = make.tenant(slice_of, flags)
+    assert tenant.do("fill", MIB) == [100, OUT_OF_MEMORY]
+    assert slice_of.used() == 100 * MIB
+
+
+def test_what_is_freed_can_be_allocated_again(make):
+    tenant = make.tenant(make(100 * MIB))
+    code, address = tenant.do("alloc", 100 * MIB)
+    assert code == 0
+    assert tenant.do("alloc", 1)[0] == OUT_OF_MEMORY
+    assert tenant.do("free", address) == 0
+    assert tenant.do("alloc", 100 * MIB)[0] == 0
+
+
+def test_the_drivers_padding_of_a_pitched_allocation_counts(make):
+    slice_of = make(100 * MIB)
+    tenant = make.tenant(slice_of)
+    code, _, pitch = tenant.do("pitch", 100, 1000)
+    assert code == 0 and pitch > 100
+    assert slice_of.used() == pitch * 1000
+    assert make.tenant(make(pitch * 1000 - 1)).do("pitch", 100, 1000)[0] == OUT_OF_MEMORY
+
+
+def test_views_show_the_slice(make):
+    tenant = make.tenant(make(100 * MIB))
+    assert tenant.do("info") == [100 * MIB, 100 * MIB, 100 * MIB]
+    tenant.do("alloc", 30 * MIB)
+    assert tenant.do("info") == [70 * MIB, 100 * MIB, 100 * MIB]
+
+
+def test_nvml_shows_the_slice(make):
+    pytest.importorskip("pynvml", reason="nvidia-ml-py is not installed")
+    tenant = make.tenant(make(100 * MIB))
+    tenant.do("alloc", 30 * MIB)
+    assert tenant.do("nvml", 0) == [[100 * MIB, 70 * MIB, 30 * MIB]] * 2
+
+
+def test_other_devices_are_not_the_slices(tmp_path, make):
+    (tmp_path / "two").mkdir()
+    gpus = Gpu(tmp_path / "two", "2:A10")
+    slice_of = make(100 * MIB, on=gpus, card=0)
+    tenant = make.tenant(slice_of)
+    assert tenant.do("alloc", MIB)[0] == 0
+    # A tenant that makes the other card visible to itself gets nothing there.
+    environment = slice_of.environment()
+    environment["CUDA_VISIBLE_DEVICES"] = gpus.uuid(1)
+    code = ("import sys; sys.path.insert(0, sys.argv[1]); import vgpu_tenant as t; c = t.Cuda();"
+            "print(c.alloc(1024)[0], c.spin(1000))")
+    run = subprocess.run([sys.executable, "-c", code, str(TENANT.parent)], env=environment, capture_output=True, text=True)
+    assert run.stdout.split() == ["2", "800"], run.stderr
+
+
+def test_eight_racing_processes_fill_the_slice_exactly(make):
+    slice_of = make(100 * MIB)
+    tenants = [make.tenant(slice_of) for _ in range(8)]
+    for tenant in tenants:
+        tenant.send("fill", 64 << 10)
+    counts = [tenant.answer() for tenant in tenants]
+    assert sum(count for count, _ in counts) == 1600
+    assert all(code == OUT_OF_MEMORY for _, code in counts)
+    assert slice_of.used() == 100 * MIB
+
+
+def test_killed_processes_leave_no_drift(make, gpu):
+    slice_of = make(100 * MIB)
+    survivor = make.tenant(slice_of)
+    _, kept = survivor.do("alloc", 10 * MIB)
+    for _ in range(50):
+        victim = make.tenant(slice_of)
+        victim.send("churn", 90 * MIB)
+        time.sleep(random.random() * 0.02)
+        victim.kill()
+        code, address = survivor.do("alloc", 90 * MIB)
+        assert code == 0, "what a killed process held is still charged"
+        assert survivor.do("alloc", 1)[0] == OUT_OF_MEMORY
+        assert survivor.do("free", address) == 0
+        assert slice_of.used() == 10 * MIB
+    assert survivor.do("free", kept) == 0
+    assert slice_of.used() == 0
+
+
+def test_a_context_reset_gives_its_memory_back(make):
+    slice_of = make(100 * MIB)
+    tenant = make.tenant(slice_of)
+    tenant.do("alloc", 60 * MIB)
+    assert tenant.do("reset") == 0
+    assert slice_of.used() == 0
+
+
+def test_resize_takes_effect_at_once(make):
+    slice_of = make(100 * MIB)
+    tenant = make.tenant(slice_of)
+    assert tenant.do("fill", 10 * MIB) == [10, OUT_OF_MEMORY]
+    slice_of.resize(150 * MIB, 0)
+    assert tenant.do("fill", 10 * MIB) == [5, OUT_OF_MEMORY]
+    slice_of.resize(50 * MIB, 0)
+    assert tenant.do("alloc", 1)[0] == OUT_OF_MEMORY
+    assert tenant.do("info")[:2] == [0, 50 * MIB]
+
+
+def share_of(gpu, tenants, commands, seconds, settle=0.0):
+    """Percent of the card's time that each of the tenants gets, by the device's own account."""
+    for tenant, command in zip(tenants, commands):
+        tenant.send(*command)
+    time.sleep(0.3 + settle)
+    start, before = time.monotonic(), [gpu.busy_ns(t.pid) for t in tenants]
+    time.sleep(seconds)
+    after, end = [gpu.busy_ns(t.pid) for t in tenants], time.monotonic()
+    for tenant in tenants:
+        tenant.answer()
+    return [(b - a) / (end - start) / 1e7 for a, b in zip(before, after)]
+
+
+@pytest.mark.parametrize("percent,durations,sync_every,streams", [
+    (20, [1_000_000], 1, 1),
+    (30, [1_000_000], 1, 1),
+    (50, [1_000_000], 1, 1),
+    (30, [200_000], 0, 1),
+    (30, [20_000_000], 1, 1),
+    (30, [100_000, 5_000_000, 700_000], 0, 1),
+    (30, [1_000_000], 0, 3),
+])
+def test_share_of_gpu_time(make, gpu, percent, durations, sync_every, streams):
+    tenant = make.tenant(make(0, percent * 10))
+    [share] = share_of(gpu, [tenant], [("spin", durations, 4.0, sync_every, streams)], 3.0)
+    assert abs(share - percent) <= 2, share
+
+
+def test_one_share_for_all_processes_of_a_slice(make, gpu):
+    slice_of = make(0, 300)
+    tenants = [make.tenant(slice_of) for _ in range(3)]
+    shares = share_of(gpu, tenants, [("spin", [1_000_000], 4.0, 1, 1)] * 3, 3.0)
+    assert abs(sum(shares) - 30) <= 2, shares
+
+
+def test_two_tenants_share_a_card_as_granted(make, gpu):
+    tenants = [make.tenant(make(0, 300)), make.tenant(make(0, 700))]
+    shares = share_of(gpu, tenants, [("spin", [1_000_000], 5.0, 0, 1)] * 2, 4.0)
+    assert abs(shares[0] - 30) <= 2 and abs(shares[1] - 70) <= 2, shares
+
+
+def test_below_its_share_a_tenant_does_not_wait(make, gpu):
+    slice_of = make(0, 900)
+    tenant = make.tenant(slice_of)
+    tenant.do("spin", [100_000], 1.0, 1, 1)
+    launches, charged, throttled = (slice_of.device_word(i) for i in (11, 12, 13))
+    assert launches > 1000 and charged > 50_000_000
+    assert throttled < 1_000_000_000
+
+
+def test_without_pages_a_process_that_should_be_limited_cannot_start_the_driver(make, tmp_path):
+    slice_of = make(100 * MIB)
+    other = make(100 * MIB)
+    cases = {
+        "missing limits": {"TWEENDECK_VGPU_LIMITS": str(tmp_path / "nowhere")},
+        "missing usage": {"TWEENDECK_VGPU_USAGE": str(tmp_path / "nowhere")},
+        "empty name": {"TWEENDECK_VGPU_USAGE": ""},
+        "foreign usage": {"TWEENDECK_VGPU_USAGE": str(other.usage)},
+        "not a page": {"TWEENDECK_VGPU_LIMITS": str(TENANT)},
+    }
+    for name, change in cases.items():
+        environment = dict(slice_of.environment(), **change)
+        run = subprocess.run([sys.executable, TENANT], env=environment, input="", capture_output=True, text=True)
+        assert json.loads(run.stdout)["init"] == SYSTEM_NOT_READY, name
+        lines = [line for line in run.stderr.splitlines() if line.startswith("tweendeck-vgpu: ")]
+        assert len(lines) == 1, (name, run.stderr)
+
+
+def test_without_the_variables_the_library_does_nothing(make):
+    environment = make(100 * MIB).environment()
+    del environment["TWEENDECK_VGPU_LIMITS"], environment["TWEENDECK_VGPU_USAGE"]
+    run = subprocess.run([sys.executable, TENANT], env=environment, input='["alloc", 1073741824]\n', capture_output=True, text=True)
+    assert json.loads(run.stdout.splitlines()[1])[0] == 0, run.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
+def test_a_tenant_cannot_write_its_limits(make, gpu, tmp_path):
+    slice_of = make(100 * MIB)
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder != pathlib.Path("/") and folder != pathlib.Path("/tmp"):
+            folder.chmod(0o755)
+    os.chmod(slice_of.limits, 0o644)
+    os.chmod(slice_of.usage, 0o666)
+    os.chmod(gpu.path, 0o666)
+    tenant = make.tenant(slice_of, user=61184)
+    assert tenant.do("fill", 10 * MIB) == [10, OUT_OF_MEMORY]
+    code = ("import ctypes, mmap, os, sys\n"
+            "try: os.open(sys.argv[1], os.O_RDWR); print('opened')\n"
+            "except PermissionError: print('open refused')\n"
+            "f = os.open(sys.argv[1], os.O_RDONLY)\n"
+            "try: mmap.mmap(f, 1024, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE); print('mapped')\n"
+            "except PermissionError: print('map refused')\n")
+    run = subprocess.run([sys.executable, "-c", code, slice_of.limits], user=61184, group=61184, extra_groups=[],
+                         capture_output=True, text=True)
+    assert run.stdout.split("\n")[:2] == ["open refused", "map refused"], run.stderr
+
+
+def test_a_forked_child_has_books_of_its_own(make):
+    slice_of = make(100 * MIB)
+    code = ("import sys, os; sys.path.insert(0, sys.argv[1]); import vgpu_tenant as t; c = t.Cuda(); c.alloc(10 << 20)\n"
+            "pid = os.fork()\n"
+            "if pid == 0: os._exit(0)\n"
+            "os.waitpid(pid, 0); print(c.alloc(91 << 20)[0], c.alloc(90 << 20)[0])")
+    run = subprocess.run([sys.executable, "-c", code, str(TENANT.parent)], env=slice_of.environment(), capture_output=True, text=True)
+    assert run.stdout.split() == ["2", "0"], run.stderr
