@@ -135,6 +135,6 @@ void on_release_failed(Replica& replica, const Error& why, Nanos now, const Plan
 void on_launched(Replica& replica, Nanos now);
 void on_launch_failed(Replica& replica, const Error& why, Nanos now, const PlanConfig& config);
 // Every action without a side effect on processes or slices, and Stop and Kill once the signal is sent.
-void apply(Replica& replica, const Action& action, Nanos now);
+void apply_action(Replica& replica, const Action& action, Nanos now);
 
 }  // namespace tweendeck::serving

@@ -169,7 +169,7 @@ class Machine {
       default:
         break;
     }
-    if (!dies) apply(replica, action, now_);
+    if (!dies) apply_action(replica, action, now_);
   }
 
   // A new controller knows what the store holds and what the locks tell.

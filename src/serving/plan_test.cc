@@ -77,7 +77,7 @@ TEST(Plan, GoesFromPendingToReady) {
   r.answers = true;
   const Action ready = only(goal(1), {r}, kNow);
   EXPECT_EQ(ready.kind, ActionKind::MarkReady);
-  apply(r, ready, kNow);
+  apply_action(r, ready, kNow);
   EXPECT_EQ(r.phase, ReplicaPhase::Ready);
   EXPECT_EQ(r.restarts, 0u);
 }
@@ -97,7 +97,7 @@ TEST(Plan, KeepsTheExitReasonAndBacksOff) {
   const Action exit = only(goal(1), {r}, kNow);
   EXPECT_EQ(exit.kind, ActionKind::RecordExit);
   EXPECT_EQ(exit.reason, Reason::OutOfMemory);
-  apply(r, exit, kNow);
+  apply_action(r, exit, kNow);
   EXPECT_EQ(r.phase, ReplicaPhase::Backoff);
   EXPECT_EQ(r.last_exit.reason, Reason::OutOfMemory);
   EXPECT_EQ(r.last_exit.signal, 9);
@@ -145,7 +145,7 @@ TEST(Plan, KillsWhatHangsAtStart) {
   EXPECT_EQ(count(goal(1), {r}, kNow + 59 * kSecond), 0u);
   const Action kill = only(goal(1), {r}, kNow + 60 * kSecond);
   EXPECT_EQ(kill.kind, ActionKind::Kill);
-  apply(r, kill, kNow + 60 * kSecond);
+  apply_action(r, kill, kNow + 60 * kSecond);
   r.alive = false;
   r.exit = killed(Reason::ReplicaKilled);
   EXPECT_EQ(only(goal(1), {r}, kNow + 61 * kSecond).reason, Reason::StartTimeout);
@@ -157,7 +157,7 @@ TEST(Plan, UnhealthyComesBackOrIsRestarted) {
   r.failed_checks = 2;
   EXPECT_EQ(count(goal(1), {r}, kNow), 0u);
   r.failed_checks = 3;
-  apply(r, only(goal(1), {r}, kNow), kNow);
+  apply_action(r, only(goal(1), {r}, kNow), kNow);
   EXPECT_EQ(r.phase, ReplicaPhase::Unhealthy);
   EXPECT_EQ(r.reason, Reason::HealthCheckFailed);
   Replica recovered = r;
@@ -181,7 +181,7 @@ TEST(Plan, DrainsThenStopsThenKillsThenReleasesThenForgets) {
   gone.removing = true;
   Replica r = running(1, ReplicaPhase::Ready);
   r.in_flight = 2;
-  apply(r, only(gone, {r}, kNow), kNow);
+  apply_action(r, only(gone, {r}, kNow), kNow);
   EXPECT_EQ(r.phase, ReplicaPhase::Draining);
   EXPECT_EQ(count(gone, {r}, kNow + 29 * kSecond), 0u);
   const Action late = only(gone, {r}, kNow + 30 * kSecond);
@@ -190,11 +190,11 @@ TEST(Plan, DrainsThenStopsThenKillsThenReleasesThenForgets) {
   const Action stop = only(gone, {r}, kNow + kSecond);
   EXPECT_EQ(stop.kind, ActionKind::Stop);
   EXPECT_EQ(stop.reason, Reason::Stopped);
-  apply(r, stop, kNow + kSecond);
+  apply_action(r, stop, kNow + kSecond);
   EXPECT_EQ(count(gone, {r}, kNow + 5 * kSecond), 0u);
   const Action kill = only(gone, {r}, kNow + 6 * kSecond);
   EXPECT_EQ(kill.kind, ActionKind::Kill);
-  apply(r, kill, kNow + 6 * kSecond);
+  apply_action(r, kill, kNow + 6 * kSecond);
   EXPECT_EQ(count(gone, {r}, kNow + 7 * kSecond), 0u);
   EXPECT_EQ(only(gone, {r}, kNow + 8 * kSecond).kind, ActionKind::Kill);
   r.alive = false;
@@ -209,7 +209,7 @@ TEST(Plan, AShorterDrainCountsAtOnce) {
   gone.removing = true;
   Replica r = running(1, ReplicaPhase::Ready);
   r.in_flight = 1;
-  apply(r, only(gone, {r}, kNow), kNow);
+  apply_action(r, only(gone, {r}, kNow), kNow);
   gone.drain = 0;
   EXPECT_EQ(only(gone, {r}, kNow + kMillisecond).kind, ActionKind::Stop);
 }
@@ -218,7 +218,7 @@ TEST(Plan, ADrainedReplicaThatIsWantedAgainServesOn) {
   Replica r = running(2, ReplicaPhase::Ready);
   r.in_flight = 1;
   const Replica first = running(1, ReplicaPhase::Ready);
-  apply(r, only(goal(1), {first, r}, kNow), kNow);
+  apply_action(r, only(goal(1), {first, r}, kNow), kNow);
   EXPECT_EQ(only(goal(2), {first, r}, kNow).kind, ActionKind::MarkReady);
 }
 
@@ -229,7 +229,7 @@ TEST(Plan, StoppingByCommandIsNoFailure) {
   r.alive = false;
   const Action exit = only(goal(1), {r}, kNow);
   EXPECT_EQ(exit.until, kNow);
-  apply(r, exit, kNow);
+  apply_action(r, exit, kNow);
   EXPECT_EQ(r.failures, 0u);
   EXPECT_EQ(only(goal(1), {r}, kNow).kind, ActionKind::Launch);
 }
@@ -241,14 +241,14 @@ TEST(Plan, RollsOneReplicaAtATime) {
   Replica second = running(2, ReplicaPhase::Ready);
   const Action drain = only(changed, {first, second}, kNow);
   EXPECT_EQ(drain.replica_id, "chat-2");
-  apply(second, drain, kNow);
+  apply_action(second, drain, kNow);
   EXPECT_EQ(only(changed, {first, second}, kNow).kind, ActionKind::Stop);
   second.alive = false;
   EXPECT_EQ(only(changed, {first, second}, kNow).kind, ActionKind::ReleaseSlice);
   on_slice_released(second);
   const Action renew = only(changed, {first, second}, kNow);
   EXPECT_EQ(renew.kind, ActionKind::Renew);
-  apply(second, renew, kNow);
+  apply_action(second, renew, kNow);
   EXPECT_EQ(second.revision, 2u);
   EXPECT_EQ(only(changed, {first, second}, kNow).kind, ActionKind::AcquireSlice);
   second.slice_id = "chat-2.2";
@@ -280,7 +280,7 @@ TEST(Plan, AdoptsWhatRuns) {
   r.alive = true;
   const Action adopt = only(goal(1), {r}, kNow);
   EXPECT_EQ(adopt.kind, ActionKind::Adopt);
-  apply(r, adopt, kNow);
+  apply_action(r, adopt, kNow);
   EXPECT_EQ(r.phase, ReplicaPhase::Starting);
   EXPECT_EQ(r.restarts, 0u);
 }

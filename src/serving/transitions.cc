@@ -97,7 +97,7 @@ void on_launch_failed(Replica& replica, const Error& why, Nanos now, const PlanC
   explain(replica, why.reason, why.message, why.hint);
 }
 
-void apply(Replica& replica, const Action& action, Nanos now) {
+void apply_action(Replica& replica, const Action& action, Nanos now) {
   switch (action.kind) {
     case ActionKind::MarkReady:
       enter(replica, ReplicaPhase::Ready, now);

@@ -71,6 +71,7 @@ struct DeploymentView {
   DeploymentSpec spec;
   std::vector<ReplicaView> replicas;
   uint32_t ready = 0;
+  bool removing = false;  // it goes when its replicas are gone
 };
 
 struct Event {

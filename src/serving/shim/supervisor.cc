@@ -277,6 +277,7 @@ int Supervisor::run() {
   lock_fd_ = take_lock(dir_fd_);
   if (lock_fd_ < 0) return kExitLocked;
   unlinkat(dir_fd_, kExitFile, 0);
+  unlinkat(dir_fd_, kLaunchFile, 0);
   if (!reserve_exit_record(dir_fd_)) return kExitFailed;
   LogWriter log(dir_fd_, options_.log_bytes);
   log_ = &log;

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "net/json.h"
 #include "serving/types.h"
 
 namespace tweendeck::serving {
@@ -34,6 +35,7 @@ Result<std::vector<DeploymentSpec>> parse_apply_file(std::string_view text, cons
 
 // The same keys as a JSON object; memory also as a number of bytes.
 Result<DeploymentSpec> parse_deployment_json(std::string_view json);
+Result<DeploymentSpec> deployment_from_json(const net::JsonValue& json);
 std::string to_json(const DeploymentSpec& spec);
 
 // Limits that hold wherever a spec comes from: name, replicas, share, counts and lengths.
