@@ -126,6 +126,7 @@ uint64_t start_ticks(int64_t pid) {
   text[length] = '\0';
   // The second field is the program's name in parentheses and may hold anything; count from its end.
   const char* at = std::strrchr(text, ')');
+  if (at == nullptr || at[1] == '\0' || at[2] == 'Z' || at[2] == 'X') return 0;
   for (int field_number = 2; at != nullptr && field_number < 22; ++field_number) {
     at = std::strchr(at + 1, ' ');
   }

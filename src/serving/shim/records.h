@@ -36,7 +36,7 @@ bool reserve_exit_record(int dir_fd);
 bool write_exit_record(int dir_fd, const ExitRecord& record);
 bool write_launch_record(int dir_fd, const LaunchRecord& record);
 
-// Field 22 of /proc/<pid>/stat; 0 when the process is gone.
+// Field 22 of /proc/<pid>/stat; 0 when the process has ended (a zombie too).
 uint64_t start_ticks(int64_t pid);
 
 }  // namespace tweendeck::shim
