@@ -15,20 +15,28 @@ int hex_digit(char c) {
   return -1;
 }
 
-bool is_line_byte(char c) { return (static_cast<unsigned char>(c) >= 0x20 && c != 0x7f) || c == '\t'; }
+bool is_line_byte(char c) {
+  return (static_cast<unsigned char>(c) >= 0x20 && c != 0x7f) || c == '\t';
+}
 
 }  // namespace
 
 BodyReader::BodyReader(Framing framing, uint64_t content_length, const HttpLimits& limits)
     : remaining_(content_length), overhead_left_(limits.trailer_bytes) {
   switch (framing) {
-    case Framing::None: state_ = State::Done; break;
-    case Framing::Length: state_ = content_length == 0 ? State::Done : State::Length; break;
+    case Framing::None:
+      state_ = State::Done;
+      break;
+    case Framing::Length:
+      state_ = content_length == 0 ? State::Done : State::Length;
+      break;
     case Framing::Chunked:
       state_ = State::Size;
       remaining_ = 0;
       break;
-    case Framing::UntilClose: state_ = State::UntilClose; break;
+    case Framing::UntilClose:
+      state_ = State::UntilClose;
+      break;
   }
 }
 
@@ -128,7 +136,8 @@ bool BodyReader::step(char c) {
       if (c != '\n') return fail("the last chunk does not end in CRLF");
       state_ = State::Done;
       return true;
-    default: return fail("the body has ended");
+    default:
+      return fail("the body has ended");
   }
 }
 

@@ -95,7 +95,8 @@ struct ControlClient::Impl {
                 "start the daemon with `tweendeck up`, or name its --state-dir"};
       case CURLE_OPERATION_TIMEDOUT:
         return {Reason::Timeout, fmt::format("no answer from {} in time: {}", place(), detail), ""};
-      default: return {Reason::IoError, fmt::format("the call to {} failed: {}", place(), detail), ""};
+      default:
+        return {Reason::IoError, fmt::format("the call to {} failed: {}", place(), detail), ""};
     }
   }
 };
@@ -166,7 +167,8 @@ Result<HttpAnswer> ControlClient::request(const HttpCall& call) {
   return std::move(transfer.answer);
 }
 
-Result<std::string> ControlClient::call(std::string_view method, std::string_view path, std::string_view body) {
+Result<std::string> ControlClient::call(std::string_view method, std::string_view path,
+                                        std::string_view body) {
   HttpCall call;
   call.method = method;
   call.path = path;
@@ -180,8 +182,8 @@ Result<std::string> ControlClient::call(std::string_view method, std::string_vie
 std::string url_encode(std::string_view text) {
   std::string out;
   for (char c : text) {
-    bool plain = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' || c == '_' ||
-                 c == '.' || c == '~';
+    bool plain = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' ||
+                 c == '_' || c == '.' || c == '~';
     if (plain) {
       out += c;
     } else {

@@ -1,4 +1,5 @@
-// Blocking HTTP client for control traffic: the local API over its unix socket, health checks and benchmarks over TCP.
+// Blocking HTTP client for control traffic: the local API over its unix socket, health checks and benchmarks
+// over TCP.
 //
 //   ControlClient client(ControlClient::unix_socket(path));
 //   Result<std::string> body = client.call("GET", "/v1/devices");   // a non-2xx answer becomes its Error
@@ -29,8 +30,10 @@ struct HttpCall {
   std::string method = "GET";
   std::string path;  // with query
   std::string body;
-  std::vector<std::pair<std::string, std::string>> headers;  // Content-Type defaults to application/json with a body
-  // Gets the body's bytes as they arrive instead of HttpAnswer::body; return false to end the call (Cancelled).
+  std::vector<std::pair<std::string, std::string>>
+      headers;  // Content-Type defaults to application/json with a body
+  // Gets the body's bytes as they arrive instead of HttpAnswer::body; return false to end the call
+  // (Cancelled).
   std::function<bool(std::string_view)> on_data;
   // Called once when status and headers are there, before any data.
   std::function<void(const HttpAnswer&)> on_head;
@@ -56,8 +59,8 @@ class ControlClient {
   ControlClient(Target target, Limits limits);
   ~ControlClient();
 
-  // Any complete answer, whatever its status. Errors: DaemonUnreachable (nothing listens), Timeout, Cancelled,
-  // LimitExceeded, IoError.
+  // Any complete answer, whatever its status. Errors: DaemonUnreachable (nothing listens), Timeout,
+  // Cancelled, LimitExceeded, IoError.
   Result<HttpAnswer> request(const HttpCall& call);
 
   // The body of a 2xx; the Error that another status carries.

@@ -50,8 +50,8 @@ bool peer_allowed(int fd) {
 
 bool send_answer(int fd, int status, std::string_view body, bool keep_alive) {
   std::string answer = fmt::format(
-      "HTTP/1.1 {} {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: {}\r\n\r\n", status,
-      status_text(status), body.size(), keep_alive ? "keep-alive" : "close");
+      "HTTP/1.1 {} {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: {}\r\n\r\n",
+      status, status_text(status), body.size(), keep_alive ? "keep-alive" : "close");
   answer += body;
   return send_all(fd, answer);
 }
@@ -60,8 +60,8 @@ bool send_error(int fd, const Error& error, bool keep_alive) {
   return send_answer(fd, http_status(error.reason), error_json(error), keep_alive);
 }
 
-// Answers a connection that gets no thread. Its request is taken in first, for a moment: closing with unread bytes
-// would reset the connection before the peer has seen the answer.
+// Answers a connection that gets no thread. Its request is taken in first, for a moment: closing with unread
+// bytes would reset the connection before the peer has seen the answer.
 void turn_away(int fd, const Error& error) {
   timeval moment{0, kTurnAwayWaitUs};
   ::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &moment, sizeof(moment));
@@ -74,9 +74,10 @@ Result<sockaddr_un> socket_address(const std::string& path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.empty() || path.size() >= sizeof(address.sun_path)) {
-    return fail(Reason::InvalidArgument,
-                fmt::format("socket path of {} bytes; it may have {}", path.size(), sizeof(address.sun_path) - 1),
-                "choose a shorter --state-dir");
+    return fail(
+        Reason::InvalidArgument,
+        fmt::format("socket path of {} bytes; it may have {}", path.size(), sizeof(address.sun_path) - 1),
+        "choose a shorter --state-dir");
   }
   std::memcpy(address.sun_path, path.data(), path.size());
   return address;
@@ -96,7 +97,8 @@ class StreamWriter final : public ControlStream {
     if (!started_) {
       started_ = true;
       out = fmt::format(
-          "HTTP/1.1 200 OK\r\nContent-Type: {}\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n", type_);
+          "HTTP/1.1 200 OK\r\nContent-Type: {}\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n",
+          type_);
     }
     if (!data.empty()) out += fmt::format("{:x}\r\n{}\r\n", data.size(), data);
     broken_ = !send_all(fd_, out);
@@ -236,7 +238,8 @@ void ControlServer::Impl::accept_loop() {
     if (fd) {
       admit(std::move(fd));
     } else if (errno == EMFILE || errno == ENFILE) {
-      log::warning("Refused a local connection", {{"reason", Reason::Overloaded}, {"cause", "no file descriptors"}});
+      log::warning("Refused a local connection",
+                   {{"reason", Reason::Overloaded}, {"cause", "no file descriptors"}});
       ::poll(nullptr, 0, 100);  // the listener stays readable; do not spin
     }
   }
@@ -248,13 +251,14 @@ void ControlServer::Impl::admit(Fd fd) {
   ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &receive, sizeof(receive));
   ::setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &send, sizeof(send));
   if (!peer_allowed(fd.get())) {
-    return turn_away(fd.get(), {Reason::PermissionDenied, "the local API serves its own user and root only", ""});
+    return turn_away(fd.get(),
+                     {Reason::PermissionDenied, "the local API serves its own user and root only", ""});
   }
   std::lock_guard lock(mutex);
   if (connections.size() >= config.max_connections) {
-    return turn_away(fd.get(), {Reason::Overloaded,
-                                fmt::format("{} local connections are open", config.max_connections),
-                                "close some of them"});
+    return turn_away(
+        fd.get(), {Reason::Overloaded, fmt::format("{} local connections are open", config.max_connections),
+                   "close some of them"});
   }
   Connection& connection = connections.emplace_back();
   connection.fd = std::move(fd);
@@ -309,7 +313,8 @@ bool ControlServer::Impl::serve_one(int fd, std::string& buffer) {
   std::string head_text = buffer.substr(0, head_bytes);
   buffer.erase(0, head_bytes);
   RequestHead head;
-  if (auto ok = parse_request_head(head_text, limits, head); !ok) return send_error(fd, ok.error(), false), false;
+  if (auto ok = parse_request_head(head_text, limits, head); !ok)
+    return send_error(fd, ok.error(), false), false;
   if (head.expect_continue && !send_all(fd, "HTTP/1.1 100 Continue\r\n\r\n")) return false;
 
   std::string body;
@@ -323,7 +328,9 @@ bool ControlServer::Impl::serve_one(int fd, std::string& buffer) {
     body += piece.content;
     buffer.erase(0, piece.consumed);
     if (body.size() > config.max_body_bytes) {
-      send_error(fd, {Reason::BodyTooLarge, fmt::format("the body passes {} bytes", config.max_body_bytes), ""}, false);
+      send_error(fd,
+                 {Reason::BodyTooLarge, fmt::format("the body passes {} bytes", config.max_body_bytes), ""},
+                 false);
       return false;
     }
   }
@@ -335,7 +342,8 @@ bool ControlServer::Impl::answer(int fd, const RequestHead& head, std::string bo
   request.method = head.method;
   request.body = std::move(body);
   std::vector<std::string> segments;
-  if (auto ok = parse_target(head.target, request, segments); !ok) return send_error(fd, ok.error(), head.keep_alive);
+  if (auto ok = parse_target(head.target, request, segments); !ok)
+    return send_error(fd, ok.error(), head.keep_alive);
 
   bool path_known = false;
   for (const Route& route : routes) {
@@ -348,7 +356,8 @@ bool ControlServer::Impl::answer(int fd, const RequestHead& head, std::string bo
       result = route.handler(request);
     } catch (const std::exception& e) {
       log::error("Handler of the local API threw", {{"path", request.path}, {"what", e.what()}});
-      result = fail(Reason::Internal, fmt::format("{} {} failed: {}", request.method, request.path, e.what()));
+      result =
+          fail(Reason::Internal, fmt::format("{} {} failed: {}", request.method, request.path, e.what()));
     }
     if (!result) return send_error(fd, result.error(), head.keep_alive);
     return send_answer(fd, 200, *result, head.keep_alive);
@@ -362,7 +371,8 @@ bool ControlServer::Impl::answer(int fd, const RequestHead& head, std::string bo
 bool ControlServer::Impl::run_stream(int fd, const Route& route, const ControlRequest& request) {
   if (streams.fetch_add(1) >= config.max_streams) {
     --streams;
-    Error error{Reason::Overloaded, fmt::format("{} streams are open", config.max_streams), "close some of them"};
+    Error error{Reason::Overloaded, fmt::format("{} streams are open", config.max_streams),
+                "close some of them"};
     return send_error(fd, error, true);
   }
   StreamWriter writer(fd, stopping);
@@ -380,8 +390,12 @@ bool ControlServer::Impl::run_stream(int fd, const Route& route, const ControlRe
   return false;
 }
 
-ControlServer::ControlServer(ControlServerConfig config) : impl_(std::make_unique<Impl>()) { impl_->config = config; }
-ControlServer::~ControlServer() { stop(); }
+ControlServer::ControlServer(ControlServerConfig config) : impl_(std::make_unique<Impl>()) {
+  impl_->config = config;
+}
+ControlServer::~ControlServer() {
+  stop();
+}
 
 void ControlServer::on(std::string method, std::string pattern, Handler handler) {
   impl_->routes.push_back({std::move(method), segments_of(pattern), std::move(handler), nullptr});

@@ -31,15 +31,13 @@ class ControlTest : public testing::Test {
       w.object().field("name", r.param("name")).field("tail", *tail).end();
       return w.take();
     });
-    server_.on("POST", "/v1/size", [](const ControlRequest& r) -> Result<std::string> {
-      return std::to_string(r.body.size());
-    });
+    server_.on("POST", "/v1/size",
+               [](const ControlRequest& r) -> Result<std::string> { return std::to_string(r.body.size()); });
     server_.on("GET", "/v1/no", [](const ControlRequest&) -> Result<std::string> {
       return fail(Reason::InsufficientMemory, "cpu0 lacks 1 GiB", "stop chat");
     });
-    server_.on("GET", "/v1/throw", [](const ControlRequest&) -> Result<std::string> {
-      throw std::runtime_error("boom");
-    });
+    server_.on("GET", "/v1/throw",
+               [](const ControlRequest&) -> Result<std::string> { throw std::runtime_error("boom"); });
     server_.on_stream("GET", "/v1/count", [](const ControlRequest& r, ControlStream& out) -> Status {
       auto n = r.query_number("n", 3);
       if (!n) return fail(n.error());
@@ -97,7 +95,8 @@ TEST_F(ControlTest, CallsReachTheirHandlerOverOneConnection) {
 
 TEST_F(ControlTest, ErrorsArriveAsTheyWereMade) {
   auto c = client();
-  EXPECT_EQ(c.call("GET", "/v1/no").error(), (Error{Reason::InsufficientMemory, "cpu0 lacks 1 GiB", "stop chat"}));
+  EXPECT_EQ(c.call("GET", "/v1/no").error(),
+            (Error{Reason::InsufficientMemory, "cpu0 lacks 1 GiB", "stop chat"}));
   EXPECT_EQ(c.call("GET", "/v1/echo/x?tail=z").error().reason, Reason::InvalidArgument);
   EXPECT_EQ(c.call("GET", "/v1/nothing").error().reason, Reason::NotFound);
   EXPECT_EQ(c.call("DELETE", "/v1/no").error().reason, Reason::MethodNotAllowed);

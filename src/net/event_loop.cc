@@ -26,7 +26,8 @@ Status EventLoop::add(int fd, EventSource* source) {
   epoll_event event{};
   event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
   event.data.ptr = source;
-  if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0) return fail(system_error(errno, "watch a socket"));
+  if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0)
+    return fail(system_error(errno, "watch a socket"));
   return {};
 }
 
@@ -38,7 +39,9 @@ void EventLoop::remove(int fd, EventSource* source) {
   std::replace(again_.begin(), again_.end(), source, static_cast<EventSource*>(nullptr));
 }
 
-void EventLoop::call_again(EventSource* source) { again_.push_back(source); }
+void EventLoop::call_again(EventSource* source) {
+  again_.push_back(source);
+}
 
 void EventLoop::post(std::function<void()> work) {
   bool first = false;
@@ -59,7 +62,6 @@ void EventLoop::stop() {
 
 void EventLoop::run() {
   thread_ = std::this_thread::get_id();
-  stopping_ = false;
   while (!stopping_) {
     event_count_ = std::max(0, ::epoll_wait(epoll_.get(), events_, kMaxEventsPerWait, wait_ms()));
     for (int i = 0; i < event_count_; ++i) {

@@ -1,9 +1,10 @@
 // One thread's event loop over epoll: sockets, timers, and work posted from other threads.
 //
-// Everything runs on the thread that calls run(); only post(), stop() and in_loop() may be called from others.
-// Sockets are registered once, edge-triggered, for reading and writing: no system call per wait. (Boost.Asio was
-// measured first: its reactor tries a recv() that fails before each wait, two per proxied request.)
-// Timers are coarse and few (sweeps, back-off): per-request deadlines are fields that a sweep looks at.
+// Everything runs on the thread that calls run(); only post(), stop() and in_loop() may be called from
+// others. Sockets are registered once, edge-triggered, for reading and writing: no system call per wait.
+// (Boost.Asio was measured first: its reactor tries a recv() that fails before each wait, two per proxied
+// request.) Timers are coarse and few (sweeps, back-off): per-request deadlines are fields that a sweep looks
+// at.
 #pragma once
 
 #include <sys/epoll.h>
@@ -38,11 +39,12 @@ class EventLoop {
   EventLoop(const EventLoop&) = delete;
   EventLoop& operator=(const EventLoop&) = delete;
 
-  Status open();  // creates the kernel objects; before anything else
-  void run();     // until stop()
-  void stop();                               // any thread
-  void post(std::function<void()> work);     // any thread; runs in order; dropped when the loop never runs again
+  Status open();                          // creates the kernel objects; before anything else
+  void run();                             // until stop(); once
+  void stop();                            // any thread
+  void post(std::function<void()> work);  // any thread; runs in order; dropped when the loop never runs again
   bool in_loop() const { return thread_.load() == std::this_thread::get_id(); }
+  bool running() const { return thread_.load() != std::thread::id(); }
 
   Status add(int fd, EventSource* source);   // for reading and writing, edge-triggered
   void remove(int fd, EventSource* source);  // before the fd is closed; no call comes after it

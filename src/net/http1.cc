@@ -10,8 +10,8 @@
 namespace tweendeck::net {
 namespace {
 
-constexpr size_t kMaxLengthDigits = 18;    // of Content-Length: below 10^18
-constexpr size_t kMaxShownBytes = 40;      // of a bad name in an error message
+constexpr size_t kMaxLengthDigits = 18;  // of Content-Length: below 10^18
+constexpr size_t kMaxShownBytes = 40;    // of a bad name in an error message
 
 enum CharClass : uint8_t { kToken = 1, kValue = 2, kTarget = 4 };
 
@@ -36,7 +36,9 @@ bool all_of(std::string_view text, CharClass wanted) {
   return true;
 }
 
-char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
+char lower(char c) {
+  return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+}
 
 std::string_view trim_blanks(std::string_view text) {
   while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
@@ -47,20 +49,32 @@ std::string_view trim_blanks(std::string_view text) {
 Field field_id(std::string_view name) {
   auto is = [&](std::string_view known) { return equals_ignoring_case(name, known); };
   switch (name.size()) {
-    case 2: return is("te") ? Field::Te : Field::Other;
-    case 4: return is("host") ? Field::Host : Field::Other;
-    case 6: return is("expect") ? Field::Expect : Field::Other;
-    case 7: return is("upgrade") ? Field::Upgrade : is("trailer") ? Field::Trailer : Field::Other;
+    case 2:
+      return is("te") ? Field::Te : Field::Other;
+    case 4:
+      return is("host") ? Field::Host : Field::Other;
+    case 6:
+      return is("expect") ? Field::Expect : Field::Other;
+    case 7:
+      return is("upgrade") ? Field::Upgrade : is("trailer") ? Field::Trailer : Field::Other;
     case 10:
       return is("connection") ? Field::Connection : is("keep-alive") ? Field::KeepAlive : Field::Other;
-    case 12: return is("content-type") ? Field::ContentType : Field::Other;
-    case 13: return is("authorization") ? Field::Authorization : Field::Other;
-    case 14: return is("content-length") ? Field::ContentLength : Field::Other;
-    case 16: return is("proxy-connection") ? Field::ProxyConnection : Field::Other;
-    case 17: return is("transfer-encoding") ? Field::TransferEncoding : Field::Other;
-    case 18: return is("proxy-authenticate") ? Field::ProxyAuthenticate : Field::Other;
-    case 19: return is("proxy-authorization") ? Field::ProxyAuthorization : Field::Other;
-    default: return Field::Other;
+    case 12:
+      return is("content-type") ? Field::ContentType : Field::Other;
+    case 13:
+      return is("authorization") ? Field::Authorization : Field::Other;
+    case 14:
+      return is("content-length") ? Field::ContentLength : Field::Other;
+    case 16:
+      return is("proxy-connection") ? Field::ProxyConnection : Field::Other;
+    case 17:
+      return is("transfer-encoding") ? Field::TransferEncoding : Field::Other;
+    case 18:
+      return is("proxy-authenticate") ? Field::ProxyAuthenticate : Field::Other;
+    case 19:
+      return is("proxy-authorization") ? Field::ProxyAuthorization : Field::Other;
+    default:
+      return Field::Other;
   }
 }
 
@@ -121,14 +135,19 @@ class HeadParser {
     parsed.id = field_id(parsed.name);
     head.fields.push_back(parsed);
     switch (parsed.id) {
-      case Field::ContentLength: return content_length(parsed.value, head);
-      case Field::TransferEncoding: return transfer_encoding(parsed.value, head);
+      case Field::ContentLength:
+        return content_length(parsed.value, head);
+      case Field::TransferEncoding:
+        return transfer_encoding(parsed.value, head);
       case Field::Connection:
         if (head.connection_options.data() != nullptr) return refuse("two Connection fields");
         head.connection_options = parsed.value;
         return {};
-      case Field::Host: ++hosts_; return {};
-      default: return {};
+      case Field::Host:
+        ++hosts_;
+        return {};
+      default:
+        return {};
     }
   }
 
@@ -255,7 +274,8 @@ Status parse_response_head(std::string_view head, const HttpLimits& limits, bool
     if (c < '0' || c > '9') return parser.refuse("the status is no number");
     out.status = out.status * 10 + (c - '0');
   }
-  if (out.status < 100 || (line.size() > 12 && line[12] != ' ')) return parser.refuse("the status is no number");
+  if (out.status < 100 || (line.size() > 12 && line[12] != ' '))
+    return parser.refuse("the status is no number");
   out.reason_phrase = line.size() > 13 ? line.substr(13) : std::string_view();
   if (!all_of(out.reason_phrase, kValue)) return parser.refuse("the reason phrase holds a control byte");
   if (auto ok = parser.fields(out); !ok) return ok;
@@ -298,37 +318,63 @@ bool is_hop_by_hop(const HeaderField& field, const MessageHead& head) {
     case Field::Te:
     case Field::Trailer:
     case Field::TransferEncoding:
-    case Field::Upgrade: return true;
-    default: return !head.connection_options.empty() && list_contains(head.connection_options, field.name);
+    case Field::Upgrade:
+      return true;
+    default:
+      return !head.connection_options.empty() && list_contains(head.connection_options, field.name);
   }
 }
 
 std::string_view status_text(int status) {
   switch (status) {
-    case 100: return "Continue";
-    case 200: return "OK";
-    case 201: return "Created";
-    case 202: return "Accepted";
-    case 204: return "No Content";
-    case 400: return "Bad Request";
-    case 401: return "Unauthorized";
-    case 403: return "Forbidden";
-    case 404: return "Not Found";
-    case 405: return "Method Not Allowed";
-    case 408: return "Request Timeout";
-    case 409: return "Conflict";
-    case 413: return "Content Too Large";
-    case 422: return "Unprocessable Content";
-    case 429: return "Too Many Requests";
-    case 431: return "Request Header Fields Too Large";
-    case 499: return "Client Closed Request";
-    case 500: return "Internal Server Error";
-    case 501: return "Not Implemented";
-    case 502: return "Bad Gateway";
-    case 503: return "Service Unavailable";
-    case 504: return "Gateway Timeout";
-    case 507: return "Insufficient Storage";
-    default: return "Unknown";
+    case 100:
+      return "Continue";
+    case 200:
+      return "OK";
+    case 201:
+      return "Created";
+    case 202:
+      return "Accepted";
+    case 204:
+      return "No Content";
+    case 400:
+      return "Bad Request";
+    case 401:
+      return "Unauthorized";
+    case 403:
+      return "Forbidden";
+    case 404:
+      return "Not Found";
+    case 405:
+      return "Method Not Allowed";
+    case 408:
+      return "Request Timeout";
+    case 409:
+      return "Conflict";
+    case 413:
+      return "Content Too Large";
+    case 422:
+      return "Unprocessable Content";
+    case 429:
+      return "Too Many Requests";
+    case 431:
+      return "Request Header Fields Too Large";
+    case 499:
+      return "Client Closed Request";
+    case 500:
+      return "Internal Server Error";
+    case 501:
+      return "Not Implemented";
+    case 502:
+      return "Bad Gateway";
+    case 503:
+      return "Service Unavailable";
+    case 504:
+      return "Gateway Timeout";
+    case 507:
+      return "Insufficient Storage";
+    default:
+      return "Unknown";
   }
 }
 

@@ -1,10 +1,11 @@
 // HTTP/1.1 message syntax: a strict parser for heads and bodies that arrive in pieces.
 //
-// Strict means: what two parsers could read differently is refused, because a difference between this gateway and a
-// model server is how requests are smuggled. Lines end in CRLF; no folded lines; one Content-Length at most; no
-// Transfer-Encoding other than "chunked", never beside Content-Length; names are tokens, values hold no control bytes.
-// Views in a parsed head point into the buffer it was parsed from. Pure; nothing here allocates per field beyond the
-// vector of fields, which is reused. Results do not depend on how the bytes were split.
+// Strict means: what two parsers could read differently is refused, because a difference between this gateway
+// and a model server is how requests are smuggled. Lines end in CRLF; no folded lines; one Content-Length at
+// most; no Transfer-Encoding other than "chunked", never beside Content-Length; names are tokens, values hold
+// no control bytes. Views in a parsed head point into the buffer it was parsed from. Pure; nothing here
+// allocates per field beyond the vector of fields, which is reused. Results do not depend on how the bytes
+// were split.
 #pragma once
 
 #include <cstdint>
@@ -55,9 +56,11 @@ struct MessageHead {
   Framing framing = Framing::None;
   uint64_t content_length = 0;  // when framing is Length
   bool keep_alive = true;
-  std::string_view connection_options;  // value of Connection; names further fields that must not be forwarded
+  std::string_view
+      connection_options;  // value of Connection; names further fields that must not be forwarded
 
-  // The value of the first field of this name (case-insensitive), or nullopt-like: data() == nullptr when absent.
+  // The value of the first field of this name (case-insensitive), or nullopt-like: data() == nullptr when
+  // absent.
   std::string_view find(std::string_view name) const;
 };
 
@@ -72,8 +75,8 @@ struct ResponseHead : MessageHead {
   std::string_view reason_phrase;
 };
 
-// Size of the head at the front of `buffer` including its empty line; 0 while it is incomplete. `scanned` starts at
-// 0 and lets the next call continue. Error HeadersTooLarge when it passes the limit.
+// Size of the head at the front of `buffer` including its empty line; 0 while it is incomplete. `scanned`
+// starts at 0 and lets the next call continue. Error HeadersTooLarge when it passes the limit.
 Result<size_t> head_size(std::string_view buffer, size_t& scanned, const HttpLimits& limits);
 
 // `head` is exactly the bytes that head_size counted. Errors: MalformedRequest, HeadersTooLarge, Unsupported.
@@ -105,7 +108,8 @@ class BodyReader {
   explicit BodyReader(const MessageHead& head, const HttpLimits& limits = {})
       : BodyReader(head.framing, head.content_length, limits) {}
 
-  // Takes at least one byte unless done() or `in` is empty. False when the framing is broken; then error() says why.
+  // Takes at least one byte unless done() or `in` is empty. False when the framing is broken; then error()
+  // says why.
   bool next(std::string_view in, Piece& piece);
   bool done() const { return state_ == State::Done; }
   bool until_close() const { return state_ == State::UntilClose; }
@@ -113,8 +117,22 @@ class BodyReader {
   const char* error() const { return error_; }
 
  private:
-  enum class State : uint8_t { Length, UntilClose, Size, Extension, SizeEnd, Data, DataCr, DataLf,
-                               TrailerStart, Trailer, TrailerEnd, LastLf, Done, Broken };
+  enum class State : uint8_t {
+    Length,
+    UntilClose,
+    Size,
+    Extension,
+    SizeEnd,
+    Data,
+    DataCr,
+    DataLf,
+    TrailerStart,
+    Trailer,
+    TrailerEnd,
+    LastLf,
+    Done,
+    Broken
+  };
   bool fail(const char* why);
   bool step(char c);  // one byte of chunk framing
   bool spend_overhead();

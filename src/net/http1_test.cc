@@ -21,7 +21,8 @@ Result<RequestHead> parse(std::string_view text, const HttpLimits& limits = kLim
 }
 
 TEST(Http1, ReadsARequest) {
-  auto head = parse("POST /v1/completions?x=1 HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nX-A:  b c \t\r\n\r\n");
+  auto head =
+      parse("POST /v1/completions?x=1 HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nX-A:  b c \t\r\n\r\n");
   ASSERT_TRUE(head) << head.error().message;
   EXPECT_EQ(head->method, "POST");
   EXPECT_EQ(head->target, "/v1/completions?x=1");
@@ -102,7 +103,8 @@ TEST(Http1, ReadsResponses) {
 }
 
 TEST(Http1, HopByHopFieldsAreKnown) {
-  auto head = parse("GET / HTTP/1.1\r\nHost: a\r\nConnection: x-hop\r\nX-Hop: 1\r\nX-End: 2\r\nTE: trailers\r\n\r\n");
+  auto head =
+      parse("GET / HTTP/1.1\r\nHost: a\r\nConnection: x-hop\r\nX-Hop: 1\r\nX-End: 2\r\nTE: trailers\r\n\r\n");
   ASSERT_TRUE(head);
   std::vector<std::string> kept;
   for (const auto& field : head->fields) {
@@ -151,8 +153,9 @@ TEST(BodyReader, ReadsChunksExtensionsAndTrailers) {
 }
 
 TEST(BodyReader, RefusesBrokenChunks) {
-  for (const char* bad : {"\r\n", "g\r\n", "5\nhello", "5\r\nhello!", "5\r\nhello\rX", "0\r\n\n", "1 \r\na\r\n",
-                          "-1\r\n", "0x5\r\n", "fffffffffffffffff\r\n", "5;\x01\r\n", "0\r\nA: \x02\r\n"}) {
+  for (const char* bad :
+       {"\r\n", "g\r\n", "5\nhello", "5\r\nhello!", "5\r\nhello\rX", "0\r\n\n", "1 \r\na\r\n", "-1\r\n",
+        "0x5\r\n", "fffffffffffffffff\r\n", "5;\x01\r\n", "0\r\nA: \x02\r\n"}) {
     EXPECT_FALSE(read_body(bad, {}).ok) << bad;
   }
   std::string bomb = "5;" + std::string(kLimits.trailer_bytes + 1, 'x');

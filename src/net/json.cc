@@ -21,10 +21,12 @@ struct JsonBuilder {
 
   static Status build(const Element& from, size_t depth, JsonValue& to) {
     if (depth > kMaxJsonDepth) {
-      return fail(Reason::MalformedRequest, fmt::format("the JSON is nested deeper than {} levels", kMaxJsonDepth));
+      return fail(Reason::MalformedRequest,
+                  fmt::format("the JSON is nested deeper than {} levels", kMaxJsonDepth));
     }
     switch (from.type()) {
-      case simdjson::dom::element_type::NULL_VALUE: break;
+      case simdjson::dom::element_type::NULL_VALUE:
+        break;
       case simdjson::dom::element_type::BOOL:
         to.kind_ = JsonValue::Kind::Bool;
         to.integer_ = from.get_bool().value_unsafe() ? 1 : 0;
@@ -45,8 +47,10 @@ struct JsonBuilder {
         to.kind_ = JsonValue::Kind::String;
         to.text_ = from.get_string().value_unsafe();
         break;
-      case simdjson::dom::element_type::ARRAY: return build_array(from, depth, to);
-      case simdjson::dom::element_type::OBJECT: return build_object(from, depth, to);
+      case simdjson::dom::element_type::ARRAY:
+        return build_array(from, depth, to);
+      case simdjson::dom::element_type::OBJECT:
+        return build_object(from, depth, to);
     }
     return {};
   }
@@ -124,11 +128,21 @@ JsonWriter& JsonWriter::name(std::string_view key) {
   return *this;
 }
 
-JsonWriter& JsonWriter::value(std::string_view text) { return raw(json_quote(text)); }
-JsonWriter& JsonWriter::value(bool flag) { return raw(flag ? "true" : "false"); }
-JsonWriter& JsonWriter::value(int64_t number) { return raw(fmt::format("{}", number)); }
-JsonWriter& JsonWriter::value(uint64_t number) { return raw(fmt::format("{}", number)); }
-JsonWriter& JsonWriter::null() { return raw("null"); }
+JsonWriter& JsonWriter::value(std::string_view text) {
+  return raw(json_quote(text));
+}
+JsonWriter& JsonWriter::value(bool flag) {
+  return raw(flag ? "true" : "false");
+}
+JsonWriter& JsonWriter::value(int64_t number) {
+  return raw(fmt::format("{}", number));
+}
+JsonWriter& JsonWriter::value(uint64_t number) {
+  return raw(fmt::format("{}", number));
+}
+JsonWriter& JsonWriter::null() {
+  return raw("null");
+}
 
 JsonWriter& JsonWriter::value(double number) {
   return std::isfinite(number) ? raw(fmt::format("{}", number)) : null();
@@ -136,11 +150,16 @@ JsonWriter& JsonWriter::value(double number) {
 
 JsonWriter& JsonWriter::value(const JsonValue& tree) {
   switch (tree.kind()) {
-    case JsonValue::Kind::Null: return null();
-    case JsonValue::Kind::Bool: return value(tree.bool_or(false));
-    case JsonValue::Kind::Integer: return value(tree.integer_or(0));
-    case JsonValue::Kind::Number: return value(tree.number_or(0));
-    case JsonValue::Kind::String: return value(tree.text_or(""));
+    case JsonValue::Kind::Null:
+      return null();
+    case JsonValue::Kind::Bool:
+      return value(tree.bool_or(false));
+    case JsonValue::Kind::Integer:
+      return value(tree.integer_or(0));
+    case JsonValue::Kind::Number:
+      return value(tree.number_or(0));
+    case JsonValue::Kind::String:
+      return value(tree.text_or(""));
     case JsonValue::Kind::Array:
       array();
       for (const JsonValue& item : tree.items()) value(item);

@@ -1,8 +1,9 @@
-// JSON for control paths: a value tree to read and a small writer. (The gateway's hot path has its own scanner.)
+// JSON for control paths: a value tree to read and a small writer. (The gateway's hot path has its own
+// scanner.)
 //
-// Reading is strict RFC 8259 by simdjson, refuses duplicate keys and trees deeper than kMaxJsonDepth. A JsonValue owns
-// its strings. Looking up what is missing gives a null value, so that lookups chain: v["a"]["b"].text_or("").
-// Not safe for concurrent writes; safe for concurrent reads.
+// Reading is strict RFC 8259 by simdjson, refuses duplicate keys and trees deeper than kMaxJsonDepth. A
+// JsonValue owns its strings. Looking up what is missing gives a null value, so that lookups chain:
+// v["a"]["b"].text_or(""). Not safe for concurrent writes; safe for concurrent reads.
 #pragma once
 
 #include <cstdint>

@@ -8,7 +8,8 @@ namespace tweendeck::net {
 namespace {
 
 TEST(Json, ReadsAndChainsLookups) {
-  auto v = parse_json(R"({"a":{"b":"x\u00e9"},"n":-3,"f":1.5,"t":true,"l":[1,"2",null],"big":18446744073709551615})");
+  auto v = parse_json(
+      R"({"a":{"b":"x\u00e9"},"n":-3,"f":1.5,"t":true,"l":[1,"2",null],"big":18446744073709551615})");
   ASSERT_TRUE(v) << v.error().message;
   EXPECT_EQ((*v)["a"]["b"].text_or(""), "xé");
   EXPECT_EQ((*v)["n"].integer_or(0), -3);
@@ -22,8 +23,8 @@ TEST(Json, ReadsAndChainsLookups) {
 }
 
 TEST(Json, RefusesWhatIsNotStrictJson) {
-  for (const char* bad : {"", "{", "{\"a\":1,}", "{'a':1}", "[1 2]", "nul", "{\"a\":1}x", "\"\x01\"", "01", "\"\xff\"",
-                          "{\"a\":1,\"a\":2}"}) {
+  for (const char* bad : {"", "{", "{\"a\":1,}", "{'a':1}", "[1 2]", "nul", "{\"a\":1}x", "\"\x01\"", "01",
+                          "\"\xff\"", "{\"a\":1,\"a\":2}"}) {
     auto v = parse_json(bad);
     ASSERT_FALSE(v) << bad;
     EXPECT_EQ(v.error().reason, Reason::MalformedRequest);
@@ -49,7 +50,8 @@ TEST(Json, ErrorsSurviveTheTrip) {
   Error error{Reason::InsufficientMemory, "cpu0 lacks 1 GiB", "stop chat"};
   EXPECT_EQ(error_from_json(error_json(error), 409), error);
   EXPECT_EQ(error_from_json("<html>", 500).reason, Reason::Internal);
-  EXPECT_EQ(error_from_json(R"({"error":{"message":"m","code":"UnknownModel"}})", 404).reason, Reason::UnknownModel);
+  EXPECT_EQ(error_from_json(R"({"error":{"message":"m","code":"UnknownModel"}})", 404).reason,
+            Reason::UnknownModel);
 }
 
 }  // namespace

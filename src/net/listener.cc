@@ -38,7 +38,9 @@ Result<Address> parse_address(std::string_view text) {
   return address;
 }
 
-bool is_loopback(const Address& address) { return address.ip.starts_with("127."); }
+bool is_loopback(const Address& address) {
+  return address.ip.starts_with("127.");
+}
 
 Status Listener::open(const Address& address, Accept accept) {
   sockaddr_in socket_address{};
@@ -56,7 +58,8 @@ Status Listener::open(const Address& address, Accept accept) {
   if (::bind(fd.get(), generic, size) != 0 || ::listen(fd.get(), kBacklog) != 0) {
     int why = errno;
     if (why == EADDRINUSE) {
-      return fail(Reason::AlreadyExists, fmt::format("{}:{} is in use by another program", address.ip, address.port),
+      return fail(Reason::AlreadyExists,
+                  fmt::format("{}:{} is in use by another program", address.ip, address.port),
                   "stop it, or choose another address with --listen");
     }
     return fail(system_error(why, fmt::format("listen on {}:{}", address.ip, address.port)));
@@ -84,7 +87,8 @@ void Listener::on_events(uint32_t) {
     }
     if (errno == EINTR || errno == ECONNABORTED) continue;
     if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
-      log::warning("Could not accept a connection", {{"reason", Reason::Overloaded}, {"cause", "out of descriptors"}});
+      log::warning("Could not accept a connection",
+                   {{"reason", Reason::Overloaded}, {"cause", "out of descriptors"}});
       retry_timer_ = loop_.after(kRetryWithoutFds, [this] { on_events(0); });
     }
     return;

@@ -15,7 +15,9 @@ namespace tweendeck::net {
 Stream::Stream(EventLoop& loop, StreamHandler& handler, size_t buffer_bytes)
     : loop_(loop), handler_(handler), buffer_(new char[buffer_bytes]), capacity_(buffer_bytes) {}
 
-Stream::~Stream() { close(); }
+Stream::~Stream() {
+  close();
+}
 
 Status Stream::adopt(Fd fd, const TlsContext* tls) {
   fd_ = std::move(fd);
@@ -65,8 +67,8 @@ void Stream::shutdown_write() {
 void Stream::on_events(uint32_t events) {
   if (events & EPOLLRDHUP) peer_closed_ = true;
   bool told_writable = !writable_ && (events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) != 0;
-  bool told_readable = events == 0 || tls_ != nullptr ||
-                       (events & (EPOLLIN | EPOLLRDHUP | EPOLLERR | EPOLLHUP)) != 0;
+  bool told_readable =
+      events == 0 || tls_ != nullptr || (events & (EPOLLIN | EPOLLRDHUP | EPOLLERR | EPOLLHUP)) != 0;
   if (connecting_ && told_writable) {
     int error = 0;
     socklen_t size = sizeof(error);
@@ -83,7 +85,9 @@ void Stream::on_events(uint32_t events) {
   if (told_readable) handler_.on_readable();
 }
 
-void Stream::call_again() { loop_.call_again(this); }
+void Stream::call_again() {
+  loop_.call_again(this);
+}
 
 Stream::Fill Stream::fill() {
   if (!fd_ || broken_) return Fill::Broken;
@@ -98,10 +102,17 @@ Stream::Fill Stream::fill() {
   size_t got = 0;
   if (tls_) {
     switch (tls_->read(buffer_.get() + end_, space, got)) {
-      case TlsSession::Outcome::Done: break;
-      case TlsSession::Outcome::WouldBlock: readable_ = false; return Fill::WouldBlock;
-      case TlsSession::Outcome::Eof: peer_closed_ = true; return Fill::End;
-      case TlsSession::Outcome::Broken: broken_ = true; return Fill::Broken;
+      case TlsSession::Outcome::Done:
+        break;
+      case TlsSession::Outcome::WouldBlock:
+        readable_ = false;
+        return Fill::WouldBlock;
+      case TlsSession::Outcome::Eof:
+        peer_closed_ = true;
+        return Fill::End;
+      case TlsSession::Outcome::Broken:
+        broken_ = true;
+        return Fill::Broken;
     }
   } else {
     ssize_t result = ::recv(fd_.get(), buffer_.get() + end_, space, 0);
@@ -119,7 +130,9 @@ Stream::Fill Stream::fill() {
   return Fill::Data;
 }
 
-void Stream::consume(size_t bytes) { begin_ += bytes; }
+void Stream::consume(size_t bytes) {
+  begin_ += bytes;
+}
 
 size_t Stream::write(std::string_view data) {
   iovec part{const_cast<char*>(data.data()), data.size()};
@@ -158,9 +171,14 @@ size_t Stream::write_tls(const iovec* parts, int count) {
     while (!rest.empty()) {
       size_t done = 0;
       switch (tls_->write(rest.data(), rest.size(), done)) {
-        case TlsSession::Outcome::Done: break;
-        case TlsSession::Outcome::WouldBlock: writable_ = false; return total;
-        default: broken_ = true; return total;
+        case TlsSession::Outcome::Done:
+          break;
+        case TlsSession::Outcome::WouldBlock:
+          writable_ = false;
+          return total;
+        default:
+          broken_ = true;
+          return total;
       }
       total += done;
       rest.remove_prefix(done);

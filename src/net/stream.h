@@ -1,8 +1,8 @@
 // A connected TCP socket on an EventLoop, plain or TLS, with its input buffer. Loop thread only.
 //
-// Readiness is kept as flags, set by edges and cleared when the kernel has no more, so a message costs one recv and
-// one send. The owner's handler is told of edges; it then calls fill() and write() itself, and leaves bytes where
-// they are to push back on the sender.
+// Readiness is kept as flags, set by edges and cleared when the kernel has no more, so a message costs one
+// recv and one send. The owner's handler is told of edges; it then calls fill() and write() itself, and
+// leaves bytes where they are to push back on the sender.
 #pragma once
 
 #include <sys/uio.h>
@@ -31,7 +31,7 @@ class Stream final : EventSource {
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
 
-  Status adopt(Fd fd, const TlsContext* tls);               // an accepted, non-blocking socket
+  Status adopt(Fd fd, const TlsContext* tls);  // an accepted, non-blocking socket
   // Ends in on_writable(), or in on_readable() with broken(); already connected when !connecting() on return.
   Status connect(const std::string& ipv4, uint16_t port);
   bool connecting() const { return connecting_; }
@@ -46,7 +46,7 @@ class Stream final : EventSource {
   void consume(size_t bytes);
   bool readable() const { return readable_; }  // fill() may yield more at once
   bool peer_closed() const { return peer_closed_; }
-  void call_again();                           // on_readable() once more, after other sockets had their turn
+  void call_again();  // on_readable() once more, after other sockets had their turn
 
   // Output: how many bytes the socket took now; less than all means on_writable() will come, or broken().
   size_t write(const iovec* parts, int count);

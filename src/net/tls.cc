@@ -19,7 +19,9 @@ std::string openssl_text() {
   return text;
 }
 
-int socket_of(BIO* bio) { return static_cast<int>(reinterpret_cast<intptr_t>(BIO_get_data(bio))); }
+int socket_of(BIO* bio) {
+  return static_cast<int>(reinterpret_cast<intptr_t>(BIO_get_data(bio)));
+}
 
 // OpenSSL's own socket BIO writes with write(), which raises SIGPIPE; this one does not.
 int bio_write(BIO* bio, const char* data, int size) {
@@ -36,7 +38,9 @@ int bio_read(BIO* bio, char* data, int size) {
   return static_cast<int>(got);
 }
 
-long bio_control(BIO*, int command, long, void*) { return command == BIO_CTRL_FLUSH ? 1 : 0; }
+long bio_control(BIO*, int command, long, void*) {
+  return command == BIO_CTRL_FLUSH ? 1 : 0;
+}
 
 BIO_METHOD* socket_method() {
   static BIO_METHOD* method = [] {
@@ -56,17 +60,19 @@ Status check_readable(const std::string& file) {
 
 }  // namespace
 
-Result<std::shared_ptr<TlsContext>> TlsContext::load(const std::string& cert_file, const std::string& key_file) {
+Result<std::shared_ptr<TlsContext>> TlsContext::load(const std::string& cert_file,
+                                                     const std::string& key_file) {
   if (auto ok = check_readable(cert_file); !ok) return fail(ok.error());
   if (auto ok = check_readable(key_file); !ok) return fail(ok.error());
   std::shared_ptr<TlsContext> context(new TlsContext(SSL_CTX_new(TLS_server_method())));
   SSL_CTX* native = context->context_;
   if (native == nullptr) return fail(Reason::Internal, fmt::format("OpenSSL: {}", openssl_text()));
   SSL_CTX_set_min_proto_version(native, TLS1_2_VERSION);
-  SSL_CTX_set_mode(native, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
-                               SSL_MODE_RELEASE_BUFFERS);
+  SSL_CTX_set_mode(
+      native, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
   if (SSL_CTX_use_certificate_chain_file(native, cert_file.c_str()) != 1) {
-    return fail(Reason::InvalidArgument, fmt::format("{} is no PEM certificate: {}", cert_file, openssl_text()));
+    return fail(Reason::InvalidArgument,
+                fmt::format("{} is no PEM certificate: {}", cert_file, openssl_text()));
   }
   if (SSL_CTX_use_PrivateKey_file(native, key_file.c_str(), SSL_FILETYPE_PEM) != 1) {
     return fail(Reason::InvalidArgument,
@@ -75,7 +81,9 @@ Result<std::shared_ptr<TlsContext>> TlsContext::load(const std::string& cert_fil
   return context;
 }
 
-TlsContext::~TlsContext() { SSL_CTX_free(context_); }
+TlsContext::~TlsContext() {
+  SSL_CTX_free(context_);
+}
 
 TlsSession::TlsSession(const TlsContext& context, int fd) : ssl_(SSL_new(context.native())) {
   BIO* bio = BIO_new(socket_method());
@@ -85,16 +93,21 @@ TlsSession::TlsSession(const TlsContext& context, int fd) : ssl_(SSL_new(context
   SSL_set_accept_state(ssl_);
 }
 
-TlsSession::~TlsSession() { SSL_free(ssl_); }
+TlsSession::~TlsSession() {
+  SSL_free(ssl_);
+}
 
 TlsSession::Outcome TlsSession::outcome(int result) {
   int error = SSL_get_error(ssl_, result);
   ERR_clear_error();
   switch (error) {
     case SSL_ERROR_WANT_READ:
-    case SSL_ERROR_WANT_WRITE: return Outcome::WouldBlock;
-    case SSL_ERROR_ZERO_RETURN: return Outcome::Eof;
-    default: return Outcome::Broken;
+    case SSL_ERROR_WANT_WRITE:
+      return Outcome::WouldBlock;
+    case SSL_ERROR_ZERO_RETURN:
+      return Outcome::Eof;
+    default:
+      return Outcome::Broken;
   }
 }
 

@@ -1,4 +1,5 @@
-// Server-side TLS: certificate and key for listeners, and one session per connection over its non-blocking socket.
+// Server-side TLS: certificate and key for listeners, and one session per connection over its non-blocking
+// socket.
 //
 // A TlsContext may be shared by the streams of one loop. TLS 1.2 or newer; OpenSSL's defaults otherwise.
 #pragma once
@@ -34,8 +35,8 @@ class TlsSession {
   TlsSession(const TlsSession&) = delete;
   TlsSession& operator=(const TlsSession&) = delete;
 
-  // The handshake happens inside the first reads and writes. A write that would block must be repeated with at least
-  // the same bytes.
+  // The handshake happens inside the first reads and writes. A write that would block must be repeated with
+  // at least the same bytes.
   Outcome read(char* data, size_t size, size_t& done);
   Outcome write(const char* data, size_t size, size_t& done);
   void shutdown();  // sends close_notify, once, without waiting

@@ -27,9 +27,10 @@ Result<ApiKeys> ApiKeys::load(const std::string& file) {
     std::string_view key = trim(text);
     if (key.empty() || key.front() == '#') continue;
     if (key.size() < kMinKeyBytes || key.find_first_of(" \t") != std::string_view::npos) {
-      return fail(Reason::InvalidArgument,
-                  fmt::format("{}:{}: a key has at least {} characters and no blanks", file, line, kMinKeyBytes),
-                  "make one with `openssl rand -hex 24`");
+      return fail(
+          Reason::InvalidArgument,
+          fmt::format("{}:{}: a key has at least {} characters and no blanks", file, line, kMinKeyBytes),
+          "make one with `openssl rand -hex 24`");
     }
     if (keys.hashes_.size() == kMaxKeys) {
       return fail(Reason::InvalidArgument, fmt::format("{} holds more than {} keys", file, kMaxKeys));

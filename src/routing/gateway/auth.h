@@ -16,8 +16,9 @@ class ApiKeys {
   static constexpr size_t kMinKeyBytes = 16;
   static constexpr size_t kMaxKeys = 10'000;
 
-  // One key per line; empty lines and lines that start with '#' do not count. Errors: NotFound, PermissionDenied,
-  // InvalidArgument (no key, a key too short or with blanks; told by line, never by content).
+  // One key per line; empty lines and lines that start with '#' do not count. Errors: NotFound,
+  // PermissionDenied, InvalidArgument (no key, a key too short or with blanks; told by line, never by
+  // content).
   static Result<ApiKeys> load(const std::string& file);
 
   bool required() const { return !hashes_.empty(); }

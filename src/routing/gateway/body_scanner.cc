@@ -9,8 +9,12 @@ namespace {
 
 constexpr uint64_t kMaxTokens = 1ULL << 40;  // larger limits mean the same
 
-bool is_space(char c) { return c == ' ' || c == '\n' || c == '\r' || c == '\t'; }
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
+bool is_space(char c) {
+  return c == ' ' || c == '\n' || c == '\r' || c == '\t';
+}
+bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
 
 void append_utf8(std::string& out, uint32_t c) {
   if (c < 0x80) {
@@ -30,7 +34,8 @@ void append_utf8(std::string& out, uint32_t c) {
   }
 }
 
-// True when one of eight bytes is a quote, a backslash or below 0x20 (may also be true for a byte after such a one).
+// True when one of eight bytes is a quote, a backslash or below 0x20 (may also be true for a byte after such
+// a one).
 bool any_special(uint64_t word) {
   constexpr uint64_t kOnes = 0x0101010101010101, kHighs = 0x8080808080808080;
   auto has_zero = [](uint64_t w) { return (w - kOnes) & ~w & kHighs; };
@@ -51,8 +56,8 @@ bool BodyScanner::refuse(Reason reason, std::string message) {
 }
 
 bool BodyScanner::refuse_byte(char c) {
-  return refuse(Reason::MalformedRequest,
-                fmt::format("the body is no JSON: byte 0x{:02x} at offset {}", static_cast<uint8_t>(c), offset_));
+  return refuse(Reason::MalformedRequest, fmt::format("the body is no JSON: byte 0x{:02x} at offset {}",
+                                                      static_cast<uint8_t>(c), offset_));
 }
 
 // How many bytes at the front of a string's text need no look: no quote, backslash or control byte.
@@ -63,7 +68,8 @@ size_t BodyScanner::skip_plain(std::string_view bytes) const {
     std::memcpy(&word, bytes.data() + i, sizeof(word));
     if (any_special(word)) break;
   }
-  while (i < bytes.size() && bytes[i] != '"' && bytes[i] != '\\' && static_cast<uint8_t>(bytes[i]) >= 0x20) ++i;
+  while (i < bytes.size() && bytes[i] != '"' && bytes[i] != '\\' && static_cast<uint8_t>(bytes[i]) >= 0x20)
+    ++i;
   return i;
 }
 
@@ -88,7 +94,8 @@ bool BodyScanner::finish() {
   if (state_ == State::Broken) return false;
   if (state_ == State::Done) return true;
   if (state_ == State::Start) return refuse(Reason::MalformedRequest, "the body is empty");
-  return refuse(Reason::MalformedRequest, fmt::format("the JSON body ends too early, after {} bytes", offset_));
+  return refuse(Reason::MalformedRequest,
+                fmt::format("the JSON body ends too early, after {} bytes", offset_));
 }
 
 bool BodyScanner::step(char c) {
@@ -100,8 +107,10 @@ bool BodyScanner::step(char c) {
         return true;
       }
       return refuse_byte(c);
-    case State::Escape: return escape(c);
-    case State::Unicode: return unicode(c);
+    case State::Escape:
+      return escape(c);
+    case State::Unicode:
+      return unicode(c);
     case State::Literal:
       if (c != literal_rest_.front()) return refuse_byte(c);
       literal_rest_.remove_prefix(1);
@@ -114,8 +123,10 @@ bool BodyScanner::step(char c) {
     case State::Fraction:
     case State::Exponent:
     case State::ExponentSign:
-    case State::ExponentDigits: return number(c);
-    default: return is_space(c) || structure(c);
+    case State::ExponentDigits:
+      return number(c);
+    default:
+      return is_space(c) || structure(c);
   }
 }
 
@@ -142,7 +153,8 @@ bool BodyScanner::structure(char c) {
     case State::FirstItem:
       if (c == ']') return close(false);
       [[fallthrough]];
-    case State::Value: return begin_value(c);
+    case State::Value:
+      return begin_value(c);
     case State::AfterValue:
       if (c == ',') {
         state_ = is_object_[depth_ - 1] ? State::Key : State::Value;
@@ -150,7 +162,8 @@ bool BodyScanner::structure(char c) {
       }
       if (c == '}' || c == ']') return close(c == '}');
       return refuse_byte(c);
-    default: return refuse_byte(c);
+    default:
+      return refuse_byte(c);
   }
 }
 
@@ -163,8 +176,10 @@ bool BodyScanner::begin_value(char c) {
     }
   }
   switch (c) {
-    case '{': return open(true);
-    case '[': return open(false);
+    case '{':
+      return open(true);
+    case '[':
+      return open(false);
     case '"':
       in_key_ = false;
       collecting_ = depth_ == 1 && wanted_ == Wanted::Model;
@@ -177,7 +192,8 @@ bool BodyScanner::begin_value(char c) {
       literal_rest_ = c == 't' ? "rue" : c == 'f' ? "alse" : "ull";
       state_ = State::Literal;
       return true;
-    default: break;
+    default:
+      break;
   }
   if (c != '-' && !is_digit(c)) return refuse_byte(c);
   number_is_plain_ = c != '-';
@@ -188,7 +204,8 @@ bool BodyScanner::begin_value(char c) {
 
 bool BodyScanner::open(bool is_object) {
   if (depth_ == kMaxDepth) {
-    return refuse(Reason::MalformedRequest, fmt::format("the JSON is nested deeper than {} levels", kMaxDepth));
+    return refuse(Reason::MalformedRequest,
+                  fmt::format("the JSON is nested deeper than {} levels", kMaxDepth));
   }
   is_object_[depth_++] = is_object;
   state_ = is_object ? State::FirstKey : State::FirstItem;
@@ -284,7 +301,8 @@ bool BodyScanner::number(char c) {
       if (!is_digit(c)) return refuse_byte(c);
       state_ = State::ExponentDigits;
       return true;
-    default: return is_digit(c) || end_number(c);
+    default:
+      return is_digit(c) || end_number(c);
   }
 }
 
@@ -312,7 +330,10 @@ bool BodyScanner::escape(char c) {
 }
 
 bool BodyScanner::unicode(char c) {
-  int digit = is_digit(c) ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+  int digit = is_digit(c)            ? c - '0'
+              : c >= 'a' && c <= 'f' ? c - 'a' + 10
+              : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                     : -1;
   if (digit < 0) return refuse_byte(c);
   unicode_value_ = static_cast<uint16_t>(unicode_value_ * 16 + digit);
   if (--unicode_left_ > 0) return true;
@@ -332,14 +353,16 @@ bool BodyScanner::unicode(char c) {
   return collect(text);
 }
 
-// Adds to the key or the model name. A key that grows too long is none of ours; a model name that does is an error.
+// Adds to the key or the model name. A key that grows too long is none of ours; a model name that does is an
+// error.
 bool BodyScanner::collect(std::string_view text) {
   if (in_key_) {
     if (text_.size() <= kMaxKeyBytes) text_ += text.substr(0, kMaxKeyBytes + 1);
     return true;
   }
   if (text_.size() + text.size() > kMaxModelBytes) {
-    return refuse(Reason::MalformedRequest, fmt::format("the model's name is longer than {} bytes", kMaxModelBytes));
+    return refuse(Reason::MalformedRequest,
+                  fmt::format("the model's name is longer than {} bytes", kMaxModelBytes));
   }
   text_ += text;
   return true;

@@ -1,10 +1,10 @@
-// Reads what routing needs from a JSON request body while it streams: the model's name and place, the prompt's place,
-// the token limit. Strict about structure (RFC 8259), so that a broken body is refused here and not by a model server;
-// bytes above 0x7f are passed on unchecked.
+// Reads what routing needs from a JSON request body while it streams: the model's name and place, the
+// prompt's place, the token limit. Strict about structure (RFC 8259), so that a broken body is refused here
+// and not by a model server; bytes above 0x7f are passed on unchecked.
 //
-// Only keys of the outermost object count. A second `model` key is an error however it is spelled ("mod\u0065l"),
-// because the gateway and the model server could choose different ones. Pure; memory is bounded by the constants
-// below; the result does not depend on how the bytes were split.
+// Only keys of the outermost object count. A second `model` key is an error however it is spelled
+// ("mod\u0065l"), because the gateway and the model server could choose different ones. Pure; memory is
+// bounded by the constants below; the result does not depend on how the bytes were split.
 #pragma once
 
 #include <bitset>
@@ -29,22 +29,43 @@ class BodyScanner {
     bool seen() const { return end != 0; }
   };
 
-  // False when the body is malformed, now or before; error() tells. Bytes after the object must be white space.
+  // False when the body is malformed, now or before; error() tells. Bytes after the object must be white
+  // space.
   bool update(std::string_view bytes);
   bool finish();  // the body ends here
 
   const Error& error() const { return error_; }  // MalformedRequest, DuplicateModelKey
   bool has_model() const { return model_range_.seen(); }
   const std::string& model() const { return model_; }
-  Range model_range() const { return model_range_; }    // of the value with its quotes
-  Range prompt_range() const;                           // of `messages`, `prompt` or `input`; open values end at bytes()
+  Range model_range() const { return model_range_; }  // of the value with its quotes
+  Range prompt_range() const;  // of `messages`, `prompt` or `input`; open values end at bytes()
   uint64_t max_output_tokens() const { return max_tokens_; }  // 0 = not given
   uint64_t bytes() const { return offset_; }
 
  private:
-  enum class State : uint8_t { Start, Value, FirstKey, Key, Colon, FirstItem, AfterValue, String, Escape, Unicode,
-                               Minus, Zero, Integer, Dot, Fraction, Exponent, ExponentSign, ExponentDigits, Literal,
-                               Done, Broken };
+  enum class State : uint8_t {
+    Start,
+    Value,
+    FirstKey,
+    Key,
+    Colon,
+    FirstItem,
+    AfterValue,
+    String,
+    Escape,
+    Unicode,
+    Minus,
+    Zero,
+    Integer,
+    Dot,
+    Fraction,
+    Exponent,
+    ExponentSign,
+    ExponentDigits,
+    Literal,
+    Done,
+    Broken
+  };
   enum class Wanted : uint8_t { Nothing, Model, Prompt, MaxTokens };
 
   bool refuse(Reason reason, std::string message);

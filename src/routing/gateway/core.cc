@@ -40,7 +40,8 @@ void Core::accept(net::Fd fd) {
   auto session = std::make_unique<Session>(*this, config.input_buffer_bytes);
   if (!session->open(std::move(fd))) return;
   if (sessions_.size() >= config.max_connections) {
-    session->turn_away({Reason::Overloaded, fmt::format("{} connections are open", config.max_connections), ""});
+    session->turn_away(
+        {Reason::Overloaded, fmt::format("{} connections are open", config.max_connections), ""});
   }
   Session* key = session.get();
   sessions_.emplace(key, std::move(session));
@@ -140,7 +141,8 @@ bool Core::offer(Session& session, std::string_view exclude) {
   auto entry = endpoints_.find(pick.endpoint_id);
   if (entry == endpoints_.end()) {
     router.finished(pick.ticket, false, 0, 0, now());
-    session.refused({Reason::Internal, fmt::format("routing chose the unknown replica {}", pick.endpoint_id), ""});
+    session.refused(
+        {Reason::Internal, fmt::format("routing chose the unknown replica {}", pick.endpoint_id), ""});
     return true;
   }
   entry->second->in_flight_gauge->set(++entry->second->in_flight);
@@ -157,7 +159,8 @@ void Core::leave_queue(Session& session) {
   metrics.model(session.model()).waiting->set(static_cast<double>(queue.size()));
 }
 
-void Core::finish(EndpointEntry& entry, Ticket ticket, bool ok, uint64_t prompt_tokens, uint64_t output_tokens) {
+void Core::finish(EndpointEntry& entry, Ticket ticket, bool ok, uint64_t prompt_tokens,
+                  uint64_t output_tokens) {
   entry.in_flight_gauge->set(--entry.in_flight);
   router.finished(ticket, ok, prompt_tokens, output_tokens, now());
   drain_queues();
@@ -168,7 +171,8 @@ void Core::drain_queues() {
   draining_queues_ = true;
   for (auto queue = queues_.begin(); queue != queues_.end();) {
     size_t offers = 0;
-    for (auto it = queue->second.begin(); it != queue->second.end() && offers < kMaxOffersPerQueue; ++offers) {
+    for (auto it = queue->second.begin(); it != queue->second.end() && offers < kMaxOffersPerQueue;
+         ++offers) {
       Session* session = *it++;
       offer(*session, {});
     }
@@ -183,9 +187,11 @@ void Core::endpoint_failed(const std::shared_ptr<EndpointEntry>& entry, const Er
   const std::string& id = entry->endpoint.id;
   if (!entry->removed) metrics.upstream_errors(id, error.reason).add();
   if (events.on_endpoint_error) events.on_endpoint_error(id, error, answering);
-  if (!connecting || entry->removed || entry->pause_timer != 0 || entry->endpoint.state != EndpointState::Ready) return;
-  // Nothing listens there. Until the daemon knows more, requests treat it as one that is starting: they go elsewhere
-  // or wait.
+  if (!connecting || entry->removed || entry->pause_timer != 0 ||
+      entry->endpoint.state != EndpointState::Ready)
+    return;
+  // Nothing listens there. Until the daemon knows more, requests treat it as one that is starting: they go
+  // elsewhere or wait.
   Endpoint paused = entry->endpoint;
   paused.state = EndpointState::Starting;
   router.upsert(paused);
@@ -220,7 +226,9 @@ void Core::keep_idle(Upstream* upstream) {
   entry.idle.push_back(upstream);
 }
 
-void Core::leave_idle(Upstream* upstream) { std::erase(upstream->entry()->idle, upstream); }
+void Core::leave_idle(Upstream* upstream) {
+  std::erase(upstream->entry()->idle, upstream);
+}
 
 bool Core::try_hold(size_t bytes) {
   if (held_bytes_ + bytes > config.max_total_hold_bytes) return false;
@@ -239,7 +247,8 @@ void Core::release_hold(size_t bytes) {
 
 void Core::publish(const Endpoint& endpoint) {
   std::shared_ptr<EndpointEntry>& entry = endpoints_[endpoint.id];
-  bool moved = entry != nullptr && (entry->endpoint.port != endpoint.port || entry->endpoint.address != endpoint.address);
+  bool moved = entry != nullptr &&
+               (entry->endpoint.port != endpoint.port || entry->endpoint.address != endpoint.address);
   if (moved) {
     // Another process: connections to the old one are of no use, and its cache is gone.
     entry->removed = true;
@@ -270,7 +279,8 @@ void Core::remove(const std::string& id) {
   metrics.forget_replica(id);
   router.remove(id);
   std::vector<std::string> left = router.models();
-  std::erase_if(model_since_s_, [&](const auto& known) { return !std::ranges::binary_search(left, known.first); });
+  std::erase_if(model_since_s_,
+                [&](const auto& known) { return !std::ranges::binary_search(left, known.first); });
   drain_queues();
 }
 

@@ -1,5 +1,5 @@
-// What the gateway's connections share: the Router, the endpoints with their connection pools, the queues, the budget
-// for held bytes. Loop thread only.
+// What the gateway's connections share: the Router, the endpoints with their connection pools, the queues,
+// the budget for held bytes. Loop thread only.
 #pragma once
 
 #include <list>
@@ -26,9 +26,9 @@ class Upstream;
 // One endpoint as the gateway sees it. Requests in flight keep it alive after remove().
 struct EndpointEntry {
   Endpoint endpoint;
-  std::string host_field;          // "Host: 127.0.0.1:8001\r\n"
-  std::string served_model_json;   // with quotes
-  std::vector<Upstream*> idle;     // kept-alive connections, the most recently used last
+  std::string host_field;         // "Host: 127.0.0.1:8001\r\n"
+  std::string served_model_json;  // with quotes
+  std::vector<Upstream*> idle;    // kept-alive connections, the most recently used last
   uint32_t in_flight = 0;
   Gauge* in_flight_gauge = nullptr;
   bool removed = false;
@@ -37,15 +37,15 @@ struct EndpointEntry {
 
 class Core {
  public:
-  Core(GatewayConfig config, RouterConfig router, Registry& registry, const Clock& clock, GatewayEvents events,
-       net::EventLoop& loop);
+  Core(GatewayConfig config, RouterConfig router, Registry& registry, const Clock& clock,
+       GatewayEvents events, net::EventLoop& loop);
   ~Core();
 
   // Connections.
   void accept(net::Fd fd);
-  void forget(Session* session);    // at its end; destroys it after the current event
+  void forget(Session* session);  // at its end; destroys it after the current event
   void forget(Upstream* upstream);
-  void begin_drain();               // idle connections close, others after their request
+  void begin_drain();  // idle connections close, others after their request
   void close_all();
   bool draining() const { return draining_; }
   size_t session_count() const { return sessions_.size(); }
@@ -55,7 +55,8 @@ class Core {
   void leave_queue(Session& session);
   // Ends a dispatched request's account.
   void finish(EndpointEntry& entry, Ticket ticket, bool ok, uint64_t prompt_tokens, uint64_t output_tokens);
-  void endpoint_failed(const std::shared_ptr<EndpointEntry>& entry, const Error& error, bool answering, bool connecting);
+  void endpoint_failed(const std::shared_ptr<EndpointEntry>& entry, const Error& error, bool answering,
+                       bool connecting);
   // A connection to the endpoint: kept alive from before (unless `fresh`), or new.
   Upstream* connection(const std::shared_ptr<EndpointEntry>& entry, bool fresh);
   void keep_idle(Upstream* upstream);

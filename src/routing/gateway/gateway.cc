@@ -12,7 +12,8 @@
 namespace tweendeck::routing::gateway {
 
 struct Gateway::Impl {
-  Impl(GatewayConfig config_in, RouterConfig router, Registry& registry, const Clock& clock, GatewayEvents events)
+  Impl(GatewayConfig config_in, RouterConfig router, Registry& registry, const Clock& clock,
+       GatewayEvents events)
       : core(std::move(config_in), router, registry, clock, std::move(events), loop), listener(loop) {}
 
   net::EventLoop loop;
@@ -24,7 +25,8 @@ struct Gateway::Impl {
   Status load_secrets();
   void drain(Nanos deadline, std::promise<void>& done);
 
-  // Runs `work` on the loop and waits for its result. Before start() and after stop() there is no other thread.
+  // Runs `work` on the loop and waits for its result. Before start() and after stop() there is no other
+  // thread.
   template <class Work>
   auto ask(Work work) -> decltype(work()) {
     if (!thread.joinable() || loop.in_loop()) return work();
@@ -43,11 +45,13 @@ Status Gateway::Impl::load_secrets() {
   std::string place = fmt::format("{}:{}", config.listen.ip, config.listen.port);
   bool loopback = net::is_loopback(config.listen);
   if (!loopback && config.api_keys_file.empty()) {
-    return fail(Reason::InvalidArgument, fmt::format("{} can be reached from other machines, and no API keys are set", place),
+    return fail(Reason::InvalidArgument,
+                fmt::format("{} can be reached from other machines, and no API keys are set", place),
                 "give --api-keys FILE, or listen on 127.0.0.1");
   }
   if (config.cert_file.empty() != config.key_file.empty()) {
-    return fail(Reason::InvalidArgument, "TLS needs both a certificate and its key", "give --cert FILE and --key FILE");
+    return fail(Reason::InvalidArgument, "TLS needs both a certificate and its key",
+                "give --cert FILE and --key FILE");
   }
   if (!config.api_keys_file.empty()) {
     auto keys = ApiKeys::load(config.api_keys_file);
@@ -77,7 +81,9 @@ Gateway::Gateway(GatewayConfig config, RouterConfig router, Registry& registry, 
                  GatewayEvents events)
     : impl_(std::make_unique<Impl>(std::move(config), router, registry, clock, std::move(events))) {}
 
-Gateway::~Gateway() { stop(0); }
+Gateway::~Gateway() {
+  stop(0);
+}
 
 Status Gateway::start() {
   if (auto ok = impl_->load_secrets(); !ok) return ok;
@@ -104,7 +110,9 @@ void Gateway::stop(Nanos drain) {
   impl_->thread.join();
 }
 
-uint16_t Gateway::port() const { return impl_->port; }
+uint16_t Gateway::port() const {
+  return impl_->port;
+}
 
 void Gateway::publish(const Endpoint& endpoint) {
   impl_->tell([core = &impl_->core, endpoint] { core->publish(endpoint); });
@@ -134,6 +142,8 @@ std::vector<Gateway::QueueView> Gateway::queues() {
   return impl_->ask([&] { return impl_->core.queues(); });
 }
 
-net::EventLoop& Gateway::loop() { return impl_->loop; }
+net::EventLoop& Gateway::loop() {
+  return impl_->loop;
+}
 
 }  // namespace tweendeck::routing::gateway

@@ -1,12 +1,13 @@
-// The HTTP gateway: takes OpenAI-style requests, asks the Router which replica gets each, and passes bytes both ways.
+// The HTTP gateway: takes OpenAI-style requests, asks the Router which replica gets each, and passes bytes
+// both ways.
 //
 // One event loop on one thread owns the Router and every connection: no locks on the request path. All public
-// functions are safe from any thread; they hand their work to the loop. Callbacks run on the loop and must not block
-// nor call back in a waiting function. Prompts, completions and keys are never logged or stored.
+// functions are safe from any thread; they hand their work to the loop. Callbacks run on the loop and must
+// not block nor call back in a waiting function. Prompts, completions and keys are never logged or stored.
 //
-// Life of a request: head and body are read (a body over max_hold_bytes is passed on while it arrives) -> pick() ->
-// dispatched, held in its model's queue, or refused -> answer bytes pass through unbuffered. Until the first byte of
-// the answer it can be sent again, once, to another replica.
+// Life of a request: head and body are read (a body over max_hold_bytes is passed on while it arrives) ->
+// pick() -> dispatched, held in its model's queue, or refused -> answer bytes pass through unbuffered. Until
+// the first byte of the answer it can be sent again, once, to another replica.
 #pragma once
 
 #include <functional>
@@ -34,17 +35,18 @@ struct GatewayEvents {
 
 class Gateway {
  public:
-  Gateway(GatewayConfig config, RouterConfig router, Registry& registry, const Clock& clock, GatewayEvents events = {});
+  Gateway(GatewayConfig config, RouterConfig router, Registry& registry, const Clock& clock,
+          GatewayEvents events = {});
   ~Gateway();  // stop(0)
 
-  // Reads keys and certificates, listens, starts the thread. Errors: InvalidArgument, AlreadyExists (address in use),
-  // PermissionDenied, NotFound.
+  // Reads keys and certificates, listens, starts the thread. Errors: InvalidArgument, AlreadyExists (address
+  // in use), PermissionDenied, NotFound.
   Status start();
   // No new connections or requests; requests in flight get up to `drain`. Idempotent.
   void stop(Nanos drain);
   uint16_t port() const;  // the one that listen.port = 0 took
 
-  void publish(const Endpoint& endpoint);  // adds or updates
+  void publish(const Endpoint& endpoint);       // adds or updates
   void remove(const std::string& endpoint_id);  // its requests in flight go on
   void set_load(const std::string& endpoint_id, const EndpointLoad& load);
   void clear_cache(const std::string& endpoint_id);  // the replica lost its prefix cache

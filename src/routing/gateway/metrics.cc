@@ -4,8 +4,10 @@ namespace tweendeck::routing::gateway {
 
 GatewayMetrics::GatewayMetrics(Registry& registry)
     : connections(registry.gauge("tweendeck_gateway_connections", "Open client connections.")),
-      held_bytes(registry.gauge("tweendeck_gateway_held_bytes", "Request bytes kept so that they can be sent again.")),
-      accepted(registry.counter("tweendeck_gateway_accepted_connections_total", "Client connections accepted.")),
+      held_bytes(registry.gauge("tweendeck_gateway_held_bytes",
+                                "Request bytes kept so that they can be sent again.")),
+      accepted(
+          registry.counter("tweendeck_gateway_accepted_connections_total", "Client connections accepted.")),
       registry_(registry) {}
 
 ModelMetrics& GatewayMetrics::model(std::string_view model) {
@@ -25,7 +27,8 @@ ModelMetrics& GatewayMetrics::model(std::string_view model) {
   made.queued = &registry_.histogram("tweendeck_gateway_queue_duration_seconds",
                                      "Waiting for a replica, of requests that had to wait.",
                                      latency_buckets_seconds(), labels);
-  made.waiting = &registry_.gauge("tweendeck_gateway_queue_requests", "Requests that wait for a replica.", labels);
+  made.waiting =
+      &registry_.gauge("tweendeck_gateway_queue_requests", "Requests that wait for a replica.", labels);
   made.retries = &registry_.counter("tweendeck_gateway_retries_total",
                                     "Requests sent again after a replica failed before its answer.", labels);
   made.aborts = &registry_.counter("tweendeck_gateway_client_aborts_total",
@@ -34,8 +37,9 @@ ModelMetrics& GatewayMetrics::model(std::string_view model) {
                                           "Prompt tokens as the engines told.", labels);
   made.output_tokens = &registry_.counter("tweendeck_gateway_output_tokens_total",
                                           "Generated tokens as the engines told.", labels);
-  made.cached_tokens = &registry_.counter("tweendeck_gateway_expected_cached_tokens_total",
-                                          "Prompt tokens that routing expected in the replica's cache.", labels);
+  made.cached_tokens =
+      &registry_.counter("tweendeck_gateway_expected_cached_tokens_total",
+                         "Prompt tokens that routing expected in the replica's cache.", labels);
   return models_.emplace(std::move(name), std::move(made)).first->second;
 }
 
@@ -43,14 +47,16 @@ Counter* ModelMetrics::requests_of(int status) {
   for (auto& [known, counter] : by_status) {
     if (known == status) return counter;
   }
-  Counter& counter = registry->counter("tweendeck_gateway_requests_total", "Requests by model and HTTP status.",
-                                       {{"code", std::to_string(status)}, {"model", model}});
+  Counter& counter =
+      registry->counter("tweendeck_gateway_requests_total", "Requests by model and HTTP status.",
+                        {{"code", std::to_string(status)}, {"model", model}});
   by_status.emplace_back(status, &counter);
   return &counter;
 }
 
 Counter& GatewayMetrics::refused(Reason reason) {
-  return registry_.counter("tweendeck_gateway_refused_total", "Requests that the gateway answered with an error.",
+  return registry_.counter("tweendeck_gateway_refused_total",
+                           "Requests that the gateway answered with an error.",
                            {{"reason", std::string(to_string(reason))}});
 }
 
@@ -64,6 +70,8 @@ Gauge& GatewayMetrics::in_flight(const std::string& replica) {
                          {{"replica", replica}});
 }
 
-void GatewayMetrics::forget_replica(const std::string& replica) { registry_.remove("replica", replica); }
+void GatewayMetrics::forget_replica(const std::string& replica) {
+  registry_.remove("replica", replica);
+}
 
 }  // namespace tweendeck::routing::gateway

@@ -13,7 +13,8 @@
 namespace tweendeck::routing::gateway {
 
 struct Request {
-  std::string head;      // request line and end-to-end fields, ready to forward; Host and framing are added per replica
+  std::string
+      head;  // request line and end-to-end fields, ready to forward; Host and framing are added per replica
   bool to_head = false;  // the method is HEAD
   int minor_version = 1;
   bool keep_alive = true;
@@ -25,8 +26,9 @@ struct Request {
   std::string body;       // the content's beginning, up to max_hold_bytes; all of it unless `streaming`
   size_t held_bytes = 0;  // of the gateway's budget
   bool complete = false;  // all of the body was read
-  bool streaming = false; // larger than max_hold_bytes: the rest passes through `overflow`, and it is sent once only
-  std::string overflow;   // content after `body`, framed for the replica, not yet sent
+  bool streaming =
+      false;  // larger than max_hold_bytes: the rest passes through `overflow`, and it is sent once only
+  std::string overflow;  // content after `body`, framed for the replica, not yet sent
 
   std::vector<uint64_t> prefix;
   uint64_t prompt_tokens = 0;

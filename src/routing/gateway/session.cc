@@ -24,7 +24,9 @@ Status Session::open(net::Fd fd) {
   return stream_.adopt(std::move(fd), core_.tls.get());
 }
 
-void Session::turn_away(const Error& error) { refuse_all_ = std::make_unique<Error>(error); }
+void Session::turn_away(const Error& error) {
+  refuse_all_ = std::make_unique<Error>(error);
+}
 
 void Session::set_phase(Phase phase, Nanos timeout) {
   phase_ = phase;
@@ -70,11 +72,13 @@ void Session::advance() {
       if (read_head()) continue;
     } else if (reads_body()) {
       if (read_body()) continue;
-      if (reads_body() && request_.overflow.size() >= core_.config.max_overflow_bytes) return;  // the replica is slower
+      if (reads_body() && request_.overflow.size() >= core_.config.max_overflow_bytes)
+        return;  // the replica is slower
     }
     bool wants_bytes = phase_ == Phase::Idle || phase_ == Phase::Head || reads_body();
     if (!wants_bytes) {
-      if ((phase_ == Phase::Queued || phase_ == Phase::Proxying) && (stream_.peer_closed() || stream_.broken())) {
+      if ((phase_ == Phase::Queued || phase_ == Phase::Proxying) &&
+          (stream_.peer_closed() || stream_.broken())) {
         client_left();
       }
       return;
@@ -82,11 +86,15 @@ void Session::advance() {
     if (!stream_.readable()) return;
     if (++reads > kMaxReadsPerTurn) return stream_.call_again();
     switch (stream_.fill()) {
-      case net::Stream::Fill::Data: break;
-      case net::Stream::Fill::WouldBlock: return;
-      case net::Stream::Fill::Full: return fail({Reason::HeadersTooLarge, "the head passes the input buffer", ""});
+      case net::Stream::Fill::Data:
+        break;
+      case net::Stream::Fill::WouldBlock:
+        return;
+      case net::Stream::Fill::Full:
+        return fail({Reason::HeadersTooLarge, "the head passes the input buffer", ""});
       case net::Stream::Fill::End:
-      case net::Stream::Fill::Broken: return client_left();
+      case net::Stream::Fill::Broken:
+        return client_left();
     }
   }
 }
@@ -142,7 +150,8 @@ void Session::dispatched(std::shared_ptr<EndpointEntry> entry, Pick pick) {
   entry_ = std::move(entry);
   pick_ = std::move(pick);
   answer_begun_ = false;
-  freshly_connected_ = request_.streaming;  // a streaming body cannot be sent twice: no connection that may be stale
+  freshly_connected_ =
+      request_.streaming;  // a streaming body cannot be sent twice: no connection that may be stale
   set_phase(Phase::Proxying, core_.config.first_byte_timeout);
   upstream_ = core_.connection(entry_, freshly_connected_);
   if (upstream_->connecting()) deadline_ = core_.now() + core_.config.connect_timeout;
@@ -157,7 +166,9 @@ void Session::held(Reason why) {
   deadline_ = held_since_ + core_.config.queue_timeout;
 }
 
-void Session::upstream_connected() { deadline_ = core_.now() + core_.config.first_byte_timeout; }
+void Session::upstream_connected() {
+  deadline_ = core_.now() + core_.config.first_byte_timeout;
+}
 
 void Session::body_drained() {
   if (phase_ == Phase::Proxying && !request_.complete && stream_.is_open()) stream_.call_again();
@@ -189,7 +200,8 @@ size_t Session::relay(std::string_view bytes) {
     client_left();
     return 0;
   }
-  deadline_ = core_.now() + (stream_.writable() ? core_.config.upstream_idle_timeout : core_.config.write_timeout);
+  deadline_ =
+      core_.now() + (stream_.writable() ? core_.config.upstream_idle_timeout : core_.config.write_timeout);
   return taken;
 }
 
@@ -223,7 +235,8 @@ void Session::upstream_failed(const Upstream& upstream, const Error& error) {
   retried_ = true;
   metrics_->retries->add();
   core_.submit(*this, failed->endpoint.id);
-  if (core_.events.on_retry) core_.events.on_retry(model(), failed->endpoint.id, entry_ ? entry_->endpoint.id : "");
+  if (core_.events.on_retry)
+    core_.events.on_retry(model(), failed->endpoint.id, entry_ ? entry_->endpoint.id : "");
 }
 
 // --- ends
@@ -324,12 +337,15 @@ void Session::check_deadline(Nanos now) {
   // A body may take longer the larger it is, but not slower than a minimum rate.
   Nanos earned = 0;
   if (phase_ == Phase::Body) {
-    earned = static_cast<Nanos>(request_.reader.content_bytes() / core_.config.min_body_bytes_per_second) * kSecond;
+    earned = static_cast<Nanos>(request_.reader.content_bytes() / core_.config.min_body_bytes_per_second) *
+             kSecond;
   }
   if (now < deadline_ + earned) return;
   switch (phase_) {
-    case Phase::Head: return fail({Reason::SlowClient, "the request's head did not arrive in time", ""});
-    case Phase::Body: return fail({Reason::SlowClient, "the request's body did not arrive in time", ""});
+    case Phase::Head:
+      return fail({Reason::SlowClient, "the request's head did not arrive in time", ""});
+    case Phase::Body:
+      return fail({Reason::SlowClient, "the request's body did not arrive in time", ""});
     case Phase::Queued: {
       core_.leave_queue(*this);
       bool starting = held_reason == Reason::Starting;
@@ -341,15 +357,18 @@ void Session::check_deadline(Nanos now) {
     case Phase::Proxying: {
       if (answer_begun_) return close();
       bool connecting = upstream_->connecting();
-      Error error{Reason::UpstreamTimeout, fmt::format("replica {} did not {} in time", endpoint_id(),
-                                                       connecting ? "take the connection" : "answer"), ""};
+      Error error{Reason::UpstreamTimeout,
+                  fmt::format("replica {} did not {} in time", endpoint_id(),
+                              connecting ? "take the connection" : "answer"),
+                  ""};
       if (connecting) return upstream_->time_out(error);
       std::exchange(upstream_, nullptr)->detach();
       core_.endpoint_failed(entry_, error, false, false);
       settle(false);
       return fail(error);
     }
-    default: return close();
+    default:
+      return close();
   }
 }
 

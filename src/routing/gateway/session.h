@@ -20,7 +20,7 @@ class Session final : net::StreamHandler {
 
   Status open(net::Fd fd);
   void turn_away(const Error& error);  // answers the first request with it, unread
-  void close();      // at once; an answer in flight is cut
+  void close();                        // at once; an answer in flight is cut
   void begin_drain();
   void check_deadline(Nanos now);
 
@@ -32,10 +32,10 @@ class Session final : net::StreamHandler {
 
   // What the replica does. Each may close this session, which detaches the Upstream.
   void upstream_connected();
-  void body_drained();                          // the replica took what was read of a streaming body
+  void body_drained();  // the replica took what was read of a streaming body
   void answer_started(int status, bool request_sent);
-  std::string& output() { return out_; }        // append here, then relay()
-  size_t relay(std::string_view bytes);         // sends what was appended, then these; how many of these were taken
+  std::string& output() { return out_; }  // append here, then relay()
+  size_t relay(std::string_view bytes);   // sends what was appended, then these; how many of these were taken
   size_t backlog() const { return out_.size() - out_sent_; }
   void answer_finished(bool keep_client);
   void upstream_failed(const Upstream& upstream, const Error& error);
@@ -79,24 +79,27 @@ class Session final : net::StreamHandler {
   void release_body();
   void record();
   void set_phase(Phase phase, Nanos timeout);
-  bool reads_body() const { return phase_ == Phase::Body || (phase_ == Phase::Proxying && !request_.complete); }
+  bool reads_body() const {
+    return phase_ == Phase::Body || (phase_ == Phase::Proxying && !request_.complete);
+  }
 
   Core& core_;
   net::Stream stream_;
   Phase phase_ = Phase::Idle;
   Nanos deadline_ = 0;
-  size_t scanned_ = 0;  // of the head
+  size_t scanned_ = 0;     // of the head
   net::RequestHead head_;  // kept for the capacity of its vector
 
   Request request_;
   std::shared_ptr<EndpointEntry> entry_;  // while dispatched
   Upstream* upstream_ = nullptr;
   Pick pick_;
-  ModelMetrics* metrics_ = nullptr;       // of the request's model once that is known to exist
+  ModelMetrics* metrics_ = nullptr;  // of the request's model once that is known to exist
   bool retried_ = false;
   bool freshly_connected_ = false;  // this dispatch has already had a new connection
   bool answer_begun_ = false;
-  std::unique_ptr<Error> refuse_all_;  // the gateway is full: whatever this connection asks is answered with it
+  std::unique_ptr<Error>
+      refuse_all_;  // the gateway is full: whatever this connection asks is answered with it
   int status_ = 0;
   Nanos request_began_ = 0;
   Nanos held_since_ = 0;

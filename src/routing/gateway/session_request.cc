@@ -12,7 +12,9 @@ namespace {
 constexpr uint64_t kBytesPerToken = 4;  // a rough mean over texts and tokenizers
 constexpr std::string_view kModelsPath = "/v1/models";
 
-bool is_read(std::string_view method) { return method == "GET" || method == "HEAD"; }
+bool is_read(std::string_view method) {
+  return method == "GET" || method == "HEAD";
+}
 
 }  // namespace
 
@@ -66,7 +68,8 @@ bool Session::answer_locally(const net::RequestHead& head, std::string_view path
   if (path == "/readyz") {
     return core_.draining() ? send(503, "text/plain", "draining\n") : send(200, "text/plain", "ok\n");
   }
-  if (path == "/metrics") return send(200, "text/plain; version=0.0.4; charset=utf-8", core_.registry.expose());
+  if (path == "/metrics")
+    return send(200, "text/plain; version=0.0.4; charset=utf-8", core_.registry.expose());
   std::vector<ModelEntry> models = core_.models();
   if (path == kModelsPath) return send(200, "application/json", models_json(models));
   std::string_view id = path.substr(kModelsPath.size() + 1);
@@ -84,14 +87,17 @@ Status Session::admissible(const net::RequestHead& head, std::string_view path) 
                            "the OpenAI API is below /v1/");
   }
   if (head.method != "POST") {
-    return tweendeck::fail(Reason::MethodNotAllowed, fmt::format("{} takes POST with a JSON body", path.substr(0, 100)), "");
+    return tweendeck::fail(Reason::MethodNotAllowed,
+                           fmt::format("{} takes POST with a JSON body", path.substr(0, 100)), "");
   }
   if (head.framing == net::Framing::Length && head.content_length > core_.config.max_body_bytes) {
-    return tweendeck::fail(Reason::BodyTooLarge, fmt::format("the body has {} bytes; at most {} are taken", head.content_length,
-                                                 core_.config.max_body_bytes));
+    return tweendeck::fail(Reason::BodyTooLarge,
+                           fmt::format("the body has {} bytes; at most {} are taken", head.content_length,
+                                       core_.config.max_body_bytes));
   }
   if (request_.reader.done()) {
-    return tweendeck::fail(Reason::MissingModel, "the request has no body", "send a JSON object that names a model");
+    return tweendeck::fail(Reason::MissingModel, "the request has no body",
+                           "send a JSON object that names a model");
   }
   if (core_.draining()) return tweendeck::fail(Reason::ShuttingDown, "the gateway is stopping", "");
   return {};
@@ -104,11 +110,13 @@ void Session::build_forward_head(const net::RequestHead& head) {
     switch (field.id) {
       case net::Field::Host:
       case net::Field::ContentLength:
-      case net::Field::Expect: continue;
+      case net::Field::Expect:
+        continue;
       case net::Field::Authorization:
         if (core_.keys.required()) continue;  // it is this gateway's key, not the replica's
         break;
-      default: break;
+      default:
+        break;
     }
     if (net::is_hop_by_hop(field, head)) continue;
     out.append(field.name).append(": ").append(field.value).append("\r\n");
@@ -122,7 +130,8 @@ bool Session::take_content(std::string_view content) {
     return upstream_ != nullptr ? fail_streaming(error) : fail(error), false;
   }
   if (request_.reader.content_bytes() > core_.config.max_body_bytes) {
-    Error error{Reason::BodyTooLarge, fmt::format("the body passes {} bytes", core_.config.max_body_bytes), ""};
+    Error error{Reason::BodyTooLarge, fmt::format("the body passes {} bytes", core_.config.max_body_bytes),
+                ""};
     return upstream_ != nullptr ? fail_streaming(error) : fail(error), false;
   }
   if (request_.streaming) {
@@ -146,7 +155,8 @@ bool Session::take_content(std::string_view content) {
   return start_streaming();
 }
 
-// The body is larger than what is kept: a replica is chosen by what is known now. False: reading pauses or has ended.
+// The body is larger than what is kept: a replica is chosen by what is known now. False: reading pauses or
+// has ended.
 bool Session::start_streaming() {
   if (!request_.scanner.has_model()) {
     fail({Reason::BodyTooLarge,
@@ -155,7 +165,8 @@ bool Session::start_streaming() {
     return false;
   }
   request_.streaming = true;
-  if (request_.framing == net::Framing::Chunked) request_.overflow = "\r\n";  // ends the chunk that `body` becomes
+  if (request_.framing == net::Framing::Chunked)
+    request_.overflow = "\r\n";  // ends the chunk that `body` becomes
   estimate_prompt();
   core_.submit(*this, {});
   return false;
@@ -186,7 +197,8 @@ void Session::estimate_prompt() {
   BodyScanner::Range range = request_.scanner.prompt_range();
   uint64_t end = std::min<uint64_t>(range.end, request_.body.size());
   PrefixHasher hasher(core_.router_config, model());
-  if (end > range.begin) hasher.update(std::string_view(request_.body).substr(range.begin, end - range.begin));
+  if (end > range.begin)
+    hasher.update(std::string_view(request_.body).substr(range.begin, end - range.begin));
   request_.prefix = hasher.finish();
   uint64_t bytes = request_.streaming ? std::max<uint64_t>(request_.content_length, end) : end;
   request_.prompt_tokens = (bytes - std::min(bytes, range.begin)) / kBytesPerToken;

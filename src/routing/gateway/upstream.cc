@@ -9,7 +9,7 @@
 namespace tweendeck::routing::gateway {
 namespace {
 
-constexpr int kMaxReadsPerTurn = 16;             // then other connections get their turn
+constexpr int kMaxReadsPerTurn = 16;              // then other connections get their turn
 constexpr size_t kMaxDecodedBacklog = 64 * 1024;  // for HTTP/1.0 clients
 
 }  // namespace
@@ -158,13 +158,19 @@ void Upstream::read_answer() {
     if (!stream_.readable()) return;
     if (++reads > kMaxReadsPerTurn) return stream_.call_again();
     switch (stream_.fill()) {
-      case net::Stream::Fill::Data: got_bytes_ = true; break;
-      case net::Stream::Fill::WouldBlock: return;
-      case net::Stream::Fill::Full: return fail("sent a head that passes the limit");
+      case net::Stream::Fill::Data:
+        got_bytes_ = true;
+        break;
+      case net::Stream::Fill::WouldBlock:
+        return;
+      case net::Stream::Fill::Full:
+        return fail("sent a head that passes the limit");
       case net::Stream::Fill::End:
         if (head_done_ && body_.until_close()) return end_answer();
-        return fail(head_done_ ? "closed the connection within its answer" : "closed the connection before its answer");
-      case net::Stream::Fill::Broken: return fail("broke the connection");
+        return fail(head_done_ ? "closed the connection within its answer"
+                               : "closed the connection before its answer");
+      case net::Stream::Fill::Broken:
+        return fail("broke the connection");
     }
   }
 }
@@ -176,7 +182,8 @@ bool Upstream::read_head() {
     if (!size) return fail("sent a head that passes the limit"), false;
     if (*size == 0) return true;
     const Request& request = session_->request();
-    auto ok = net::parse_response_head(stream_.input().substr(0, *size), core_.config.http, request.to_head, answer_);
+    auto ok = net::parse_response_head(stream_.input().substr(0, *size), core_.config.http, request.to_head,
+                                       answer_);
     if (!ok) return fail(fmt::format("sent a malformed answer: {}", ok.error().message)), false;
     stream_.consume(*size);  // the views in answer_ stay valid until the next fill()
     scanned_ = 0;
@@ -212,7 +219,8 @@ bool Upstream::relay_body() {
   std::string_view input = stream_.input();
   while (!body_.done() && checked_ < input.size()) {
     net::BodyReader::Piece piece;
-    if (!body_.next(input.substr(checked_), piece)) return fail(fmt::format("sent a broken body: {}", body_.error())), false;
+    if (!body_.next(input.substr(checked_), piece))
+      return fail(fmt::format("sent a broken body: {}", body_.error())), false;
     session_->sniffer().update(piece.content);
     checked_ += piece.consumed;
   }
@@ -229,7 +237,8 @@ bool Upstream::relay_body() {
 bool Upstream::relay_decoded() {
   while (!body_.done() && !stream_.input().empty() && session_->backlog() < kMaxDecodedBacklog) {
     net::BodyReader::Piece piece;
-    if (!body_.next(stream_.input(), piece)) return fail(fmt::format("sent a broken body: {}", body_.error())), false;
+    if (!body_.next(stream_.input(), piece))
+      return fail(fmt::format("sent a broken body: {}", body_.error())), false;
     session_->sniffer().update(piece.content);
     session_->output() += piece.content;
     stream_.consume(piece.consumed);

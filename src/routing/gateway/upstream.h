@@ -1,8 +1,8 @@
-// One connection to a replica: sends a request, passes its answer to the session byte for byte, and is then kept for
-// the next one. Loop thread only; owned by Core.
+// One connection to a replica: sends a request, passes its answer to the session byte for byte, and is then
+// kept for the next one. Loop thread only; owned by Core.
 //
-// Any call of a Session may close that session, which detaches and closes this connection: session_ is looked at again
-// after each. Closed objects live until the current event has been handled.
+// Any call of a Session may close that session, which detaches and closes this connection: session_ is looked
+// at again after each. Closed objects live until the current event has been handled.
 #pragma once
 
 #include <memory>
@@ -18,9 +18,9 @@ class Upstream final : net::StreamHandler {
   Upstream(Core& core, std::shared_ptr<EndpointEntry> entry);
 
   void connect();
-  void begin(Session& session);     // sends the session's request, at once or when the connection is there
-  void pump();                      // there is more of the request, or room at the client again
-  void detach();                    // the session is gone: closes
+  void begin(Session& session);  // sends the session's request, at once or when the connection is there
+  void pump();                   // there is more of the request, or room at the client again
+  void detach();                 // the session is gone: closes
   void close();
   void time_out(const Error& error) { fail(error); }
 
@@ -53,19 +53,19 @@ class Upstream final : net::StreamHandler {
   bool connected_ = false;
   uint32_t uses_ = 0;
 
-  std::string head_;            // of the request, as this replica gets it
+  std::string head_;              // of the request, as this replica gets it
   std::string_view replacement_;  // of the model's name in the body; null data = none
-  size_t sent_ = 0;             // of head and body
+  size_t sent_ = 0;               // of head and body
   bool first_part_sent_ = false;
   bool request_sent_ = false;
 
   bool got_bytes_ = false;
   bool head_done_ = false;
-  size_t scanned_ = 0;          // of the answer's head
+  size_t scanned_ = 0;  // of the answer's head
   net::ResponseHead answer_;
   net::BodyReader body_;
-  size_t checked_ = 0;          // bytes at the input's front that passed the framing but were not taken by the client
-  bool decode_ = false;         // the client speaks HTTP/1.0: chunks are taken apart
+  size_t checked_ = 0;  // bytes at the input's front that passed the framing but were not taken by the client
+  bool decode_ = false;  // the client speaks HTTP/1.0: chunks are taken apart
   bool keep_client_ = false;
 };
 

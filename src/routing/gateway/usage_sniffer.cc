@@ -13,7 +13,8 @@ uint64_t number_of(std::string_view text, std::string_view quoted_key) {
   at += quoted_key.size();
   while (at < text.size() && (text[at] == ' ' || text[at] == ':')) ++at;
   uint64_t number = 0;
-  for (int digits = 0; at < text.size() && text[at] >= '0' && text[at] <= '9' && digits < 15; ++at, ++digits) {
+  for (int digits = 0; at < text.size() && text[at] >= '0' && text[at] <= '9' && digits < 15;
+       ++at, ++digits) {
     number = number * 10 + static_cast<uint64_t>(text[at] - '0');
   }
   return number;

@@ -1,5 +1,5 @@
-// Keeps the last bytes of an answer and finds the engine's token counts in them, so that answers need no buffer.
-// Works for a JSON answer and for the last event of a stream alike. Pure.
+// Keeps the last bytes of an answer and finds the engine's token counts in them, so that answers need no
+// buffer. Works for a JSON answer and for the last event of a stream alike. Pure.
 #pragma once
 
 #include <array>
