@@ -11,9 +11,7 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <list>
-#include <map>
 #include <unordered_map>
 #include <vector>
 
