@@ -117,7 +117,9 @@ Result<GroupUsage> GroupsV1::read_usage(std::string_view id) const {
   GroupUsage usage;
   usage.memory_bytes = number_in(memory + "/memory.usage_in_bytes");
   usage.memory_peak_bytes = number_in(memory + "/memory.max_usage_in_bytes");
-  usage.memory_refusals = number_in(memory + "/memory.failcnt");
+  // With equal limits it is the sum of memory and swap that refuses; where the kernel counts no swap, memory
+  // does.
+  usage.memory_refusals = number_in(memory + "/memory.failcnt") + number_in(memory + "/memory.memsw.failcnt");
   usage.oom_kills = field_in(memory + "/memory.oom_control", "oom_kill");
   usage.cpu_ns = number_in(cpuacct_.below(id) + "/cpuacct.usage");
   usage.throttled_ns = field_in(cpu_.below(id) + "/cpu.stat", "throttled_time");

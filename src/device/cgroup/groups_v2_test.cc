@@ -34,7 +34,7 @@ TEST(GroupsV2, WritesEveryLimit) {
   EXPECT_EQ(kernel.files[folder + "/cpu.weight"], "80\n");
   EXPECT_EQ(kernel.files[folder + "/cpuset.cpus"], "0-3\n");
   EXPECT_EQ(kernel.files[folder + "/cpuset.mems"], "0\n");
-  EXPECT_EQ(kernel.files["/cg/" + kName + "/cpu.weight"], "3200\n");  // 4 CPUs x 8 tasks x 100
+  EXPECT_EQ(kernel.files["/cg/" + kName + "/cpu.weight"], "6400\n");  // 4 CPUs x 16 tasks x 100
   EXPECT_EQ(groups->list(), std::vector<std::string>{"chat-1"});
 }
 

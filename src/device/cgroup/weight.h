@@ -15,7 +15,7 @@
 
 namespace tweendeck::device {
 
-inline constexpr uint64_t kBaseTasksPerCpu = 8;
+inline constexpr uint64_t kBaseTasksPerCpu = 16;
 inline constexpr uint64_t kSharesPerCpu = 1024;  // v1: one ordinary task
 inline constexpr uint64_t kMaxShares = 262'144;
 inline constexpr uint64_t kMinShares = 2;

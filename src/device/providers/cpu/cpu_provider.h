@@ -1,9 +1,9 @@
 // CpuProvider: each NUMA node of this machine is a device, and a slice of it is a cgroup.
 //
-// Device memory = the node's, less a reserve for the system (1/16, at least 256 MiB), and never more than the limits of
-// the groups around the daemon. Compute = the CPUs of the node that the daemon may use, less what a CPU quota around it
-// takes. A slice's isolation is `kernel` when its limits were read back, and `none` with CgroupUnavailable where no
-// cgroup can be written. Thread rules as in provider.h.
+// Device memory = the node's, less a reserve for the system (1/16, at least 256 MiB), and never more than the
+// limits of the groups around the daemon. Compute = the CPUs of the node that the daemon may use, less what a
+// CPU quota around it takes. A slice's isolation is `kernel` when its limits were read back, and `none` with
+// CgroupUnavailable where no cgroup can be written. Thread rules as in provider.h.
 #pragma once
 
 #include <optional>
@@ -20,7 +20,8 @@ inline constexpr uint64_t kCpuReserveMinBytes = 256ull << 20;
 
 class CpuProvider final : public Provider {
  public:
-  // `groups` may be null: no cgroup can be written here. Both must outlive the provider. `root` precedes /sys and /proc.
+  // `groups` may be null: no cgroup can be written here. Both must outlive the provider. `root` precedes /sys
+  // and /proc.
   CpuProvider(Kernel& kernel, Groups* groups, std::string root = "");
 
   std::string_view name() const override { return "cpu"; }
