@@ -7,7 +7,9 @@
 #include <cstddef>
 #include <cstdint>
 
+#ifndef TW_EXPORT
 #define TW_EXPORT extern "C" __attribute__((visibility("default")))
+#endif
 
 enum CUresult : int {
   CUDA_SUCCESS = 0,

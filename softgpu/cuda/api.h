@@ -97,10 +97,14 @@ TW_EXPORT CUresult cuMemsetD16_v2(CUdeviceptr to, unsigned short value, size_t n
 TW_EXPORT CUresult cuMemsetD16_v2_ptds(CUdeviceptr to, unsigned short value, size_t n);
 TW_EXPORT CUresult cuMemsetD32_v2(CUdeviceptr to, unsigned value, size_t n);
 TW_EXPORT CUresult cuMemsetD32_v2_ptds(CUdeviceptr to, unsigned value, size_t n);
-TW_EXPORT CUresult cuMemsetD2D8_v2(CUdeviceptr to, size_t pitch, unsigned char value, size_t width, size_t height);
-TW_EXPORT CUresult cuMemsetD2D8_v2_ptds(CUdeviceptr to, size_t pitch, unsigned char value, size_t width, size_t height);
-TW_EXPORT CUresult cuMemsetD2D32_v2(CUdeviceptr to, size_t pitch, unsigned value, size_t width, size_t height);
-TW_EXPORT CUresult cuMemsetD2D32_v2_ptds(CUdeviceptr to, size_t pitch, unsigned value, size_t width, size_t height);
+TW_EXPORT CUresult cuMemsetD2D8_v2(CUdeviceptr to, size_t pitch, unsigned char value, size_t width,
+                                   size_t height);
+TW_EXPORT CUresult cuMemsetD2D8_v2_ptds(CUdeviceptr to, size_t pitch, unsigned char value, size_t width,
+                                        size_t height);
+TW_EXPORT CUresult cuMemsetD2D32_v2(CUdeviceptr to, size_t pitch, unsigned value, size_t width,
+                                    size_t height);
+TW_EXPORT CUresult cuMemsetD2D32_v2_ptds(CUdeviceptr to, size_t pitch, unsigned value, size_t width,
+                                         size_t height);
 TW_EXPORT CUresult cuMemsetD8Async(CUdeviceptr to, unsigned char value, size_t n, CUstream stream);
 TW_EXPORT CUresult cuMemsetD8Async_ptsz(CUdeviceptr to, unsigned char value, size_t n, CUstream stream);
 TW_EXPORT CUresult cuMemsetD16Async(CUdeviceptr to, unsigned short value, size_t n, CUstream stream);
@@ -125,8 +129,10 @@ TW_EXPORT CUresult cuModuleUnload(CUmodule module);
 TW_EXPORT CUresult cuModuleGetFunction(CUfunction* out, CUmodule module, const char* name);
 TW_EXPORT CUresult cuModuleGetGlobal_v2(CUdeviceptr*, size_t*, CUmodule, const char*);
 TW_EXPORT CUresult cuModuleGetLoadingMode(int* mode);
-TW_EXPORT CUresult cuLibraryLoadData(CUlibrary* out, const void* image, int*, void**, unsigned, int*, void**, unsigned);
-TW_EXPORT CUresult cuLibraryLoadFromFile(CUlibrary* out, const char* path, int*, void**, unsigned, int*, void**, unsigned);
+TW_EXPORT CUresult cuLibraryLoadData(CUlibrary* out, const void* image, int*, void**, unsigned, int*, void**,
+                                     unsigned);
+TW_EXPORT CUresult cuLibraryLoadFromFile(CUlibrary* out, const char* path, int*, void**, unsigned, int*,
+                                         void**, unsigned);
 TW_EXPORT CUresult cuLibraryUnload(CUlibrary library);
 TW_EXPORT CUresult cuLibraryGetKernel(CUkernel* out, CUlibrary library, const char* name);
 TW_EXPORT CUresult cuLibraryGetModule(CUmodule* out, CUlibrary library);
@@ -145,12 +151,20 @@ TW_EXPORT CUresult cuFuncGetParamInfo(CUfunction function, size_t index, size_t*
 TW_EXPORT CUresult cuKernelGetParamInfo(CUkernel kernel, size_t index, size_t* offset, size_t* bytes);
 
 // launch.cc
-TW_EXPORT CUresult cuLaunchKernel(CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared, CUstream stream, void** parameters, void** extra);
-TW_EXPORT CUresult cuLaunchKernel_ptsz(CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared, CUstream stream, void** parameters, void** extra);
-TW_EXPORT CUresult cuLaunchKernelEx(const CUlaunchConfig* config, CUfunction f, void** parameters, void** extra);
-TW_EXPORT CUresult cuLaunchKernelEx_ptsz(const CUlaunchConfig* config, CUfunction f, void** parameters, void** extra);
-TW_EXPORT CUresult cuOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, CUfunction, int block_size, size_t);
-TW_EXPORT CUresult cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int* blocks, CUfunction, int block_size, size_t, unsigned);
+TW_EXPORT CUresult cuLaunchKernel(CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned bx,
+                                  unsigned by, unsigned bz, unsigned shared, CUstream stream,
+                                  void** parameters, void** extra);
+TW_EXPORT CUresult cuLaunchKernel_ptsz(CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned bx,
+                                       unsigned by, unsigned bz, unsigned shared, CUstream stream,
+                                       void** parameters, void** extra);
+TW_EXPORT CUresult cuLaunchKernelEx(const CUlaunchConfig* config, CUfunction f, void** parameters,
+                                    void** extra);
+TW_EXPORT CUresult cuLaunchKernelEx_ptsz(const CUlaunchConfig* config, CUfunction f, void** parameters,
+                                         void** extra);
+TW_EXPORT CUresult cuOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, CUfunction, int block_size,
+                                                               size_t);
+TW_EXPORT CUresult cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int* blocks, CUfunction,
+                                                                        int block_size, size_t, unsigned);
 
 // stream.cc
 TW_EXPORT CUresult cuStreamCreate(CUstream* out, unsigned flags);
@@ -187,6 +201,7 @@ TW_EXPORT CUresult cuEventElapsedTime_v2(float* milliseconds, CUevent start, CUe
 
 // entry.cc
 TW_EXPORT CUresult cuGetProcAddress(const char* symbol, void** pfn, int version, uint64_t flags);
-TW_EXPORT CUresult cuGetProcAddress_v2(const char* symbol, void** pfn, int version, uint64_t flags, CUdriverProcAddressQueryResult* status);
+TW_EXPORT CUresult cuGetProcAddress_v2(const char* symbol, void** pfn, int version, uint64_t flags,
+                                       CUdriverProcAddressQueryResult* status);
 TW_EXPORT uint64_t tw_softgpu_now_ns();
 TW_EXPORT void tw_softgpu_sleep_until_ns(uint64_t time_ns);

@@ -1,49 +1,44 @@
 // The built libcuda.so.1 and libnvidia-ml.so.1 as a client sees them: loaded at run time, by their exported
 // names.
 #include <dlfcn.h>
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cstdlib>
 #include <thread>
 #include <vector>
 
 #include "softgpu/cuda/api.h"
-#include "softgpu/host.h"
+#include "softgpu/cuda/testing.h"
 
 namespace {
 
-using ::testing::HasSubstr;
+int g_interposed_calls = 0;
+
+}  // namespace
+
+// This program exports names of the driver, which the dynamic linker finds before the stand-in's, as it does
+// with a preloaded interposer. The stand-in must never come here by itself.
+CUresult cuMemAlloc_v2(CUdeviceptr*, size_t) {
+  ++g_interposed_calls;
+  return CUDA_ERROR_UNKNOWN;
+}
+CUresult cuDevicePrimaryCtxReset_v2(CUdevice) {
+  ++g_interposed_calls;
+  return CUDA_ERROR_UNKNOWN;
+}
+CUresult cuGetProcAddress_v2(const char*, void**, int, uint64_t, CUdriverProcAddressQueryResult*) {
+  ++g_interposed_calls;
+  return CUDA_ERROR_UNKNOWN;
+}
+
+namespace {
+
+using tweendeck::softgpu::testing::Cards;
 
 constexpr uint64_t kMs = 1'000'000;
 
-std::string library(const char* name) {
-  const char* build = getenv("TWEENDECK_BUILD_DIR");
-  return std::string(build == nullptr ? "." : build) + "/lib/softgpu/" + name;
-}
-
-// One set of cards with a virtual clock for the whole program, because a process loads a driver once.
-struct Cards : ::testing::Environment {
-  void SetUp() override {
-    path = ::testing::TempDir() + "tw-softgpu-driver-test-" + std::to_string(getpid());
-    auto made = tweendeck::softgpu::create_cards(path, {.cards = "1:H100-80G,1:A10", .virtual_clock = true});
-    ASSERT_TRUE(made) << made.error();
-    setenv("TWEENDECK_SOFTGPU_STATE", path.c_str(), 1);
-    unsetenv("CUDA_VISIBLE_DEVICES");
-    cuda = dlopen(library("libcuda.so.1").c_str(), RTLD_NOW | RTLD_LOCAL);
-    ASSERT_NE(cuda, nullptr) << dlerror();
-  }
-  void TearDown() override { unlink(path.c_str()); }
-  static inline std::string path;
-  static inline void* cuda = nullptr;
-};
 [[maybe_unused]] const auto* const kCards = ::testing::AddGlobalTestEnvironment(new Cards);
-
-// The driver's function of that name, as its declaration has it: CALL(cuInit)(0).
-#define CALL(name) reinterpret_cast<decltype(&name)>(dlsym(Cards::cuda, #name))
-#define OK(expression) ASSERT_EQ(expression, CUDA_SUCCESS)
 
 class Driver : public ::testing::Test {
  protected:
@@ -276,6 +271,21 @@ TEST_F(Driver, ProcAddressKnowsVersionsAndStreamFlags) {
   EXPECT_EQ(status, kProcAddressNotFound);
   void* pfn = nullptr;
   EXPECT_EQ(CALL(cuGetProcAddress)("cuGraphLaunch", &pfn, 12000, 0), CUDA_ERROR_NOT_FOUND);
+}
+
+TEST_F(Driver, DoesNotEnterAnInterposerByItself) {
+  CUdeviceptr pointer = 0;
+  size_t pitch = 0;
+  OK(CALL(cuMemAllocPitch_v2)(&pointer, &pitch, 64, 64, 4));
+  OK(CALL(cuMemFree_v2)(pointer));
+  CUcontext again = nullptr;
+  OK(CALL(cuDevicePrimaryCtxRetain)(&again, 1));
+  OK(CALL(cuDevicePrimaryCtxRelease_v2)(1));
+  void* pfn = nullptr;
+  OK(CALL(cuGetProcAddress)("cuMemAlloc", &pfn, 12000, 0));
+  EXPECT_EQ(pfn, dlsym(Cards::cuda, "cuMemAlloc_v2"));
+  EXPECT_NE(pfn, reinterpret_cast<void*>(&cuMemAlloc_v2));
+  EXPECT_EQ(g_interposed_calls, 0);
 }
 
 TEST_F(Driver, ErrorsHaveNamesAndTexts) {

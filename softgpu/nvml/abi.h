@@ -5,7 +5,9 @@
 #include <cstddef>
 #include <cstdint>
 
+#ifndef TW_EXPORT
 #define TW_EXPORT extern "C" __attribute__((visibility("default")))
+#endif
 
 enum nvmlReturn : int {
   NVML_SUCCESS = 0,

@@ -198,8 +198,12 @@ nvmlReturn nvmlDeviceGetMaxMigDeviceCount(nvmlDevice device, unsigned* count) {
 }
 
 // Driver models exist on another operating system only.
-nvmlReturn nvmlDeviceGetDriverModel(nvmlDevice device, unsigned*, unsigned*) { return not_supported(device); }
-nvmlReturn nvmlDeviceGetDriverModel_v2(nvmlDevice device, unsigned*, unsigned*) { return not_supported(device); }
+nvmlReturn nvmlDeviceGetDriverModel(nvmlDevice device, unsigned*, unsigned*) {
+  return not_supported(device);
+}
+nvmlReturn nvmlDeviceGetDriverModel_v2(nvmlDevice device, unsigned*, unsigned*) {
+  return not_supported(device);
+}
 
 nvmlReturn nvmlDeviceIsMigDeviceHandle(nvmlDevice device, unsigned* is_mig) {
   return constant(device, is_mig, 0);
