@@ -34,6 +34,15 @@ CUresult create(CUcontext* out, unsigned flags, CUdevice device) {
   return CUDA_SUCCESS;
 }
 
+// Retain, release and reset of primary contexts: two threads' first retain must give one context.
+std::mutex g_primary_mutex;
+
+void reset_primary(Driver& driver, Device& device) {
+  if (device.primary == nullptr) return;
+  driver.destroy_context(device.primary);
+  device.primary = nullptr;
+}
+
 constexpr size_t kLimits = 8;  // CUlimit numbers that cuCtxSetLimit takes
 constexpr size_t kDefaultLimits[kLimits] = {1024, 1 << 20, 8 << 20, 2, 2048, 128, 0, 0};
 
@@ -44,8 +53,7 @@ CUresult cuDevicePrimaryCtxRetain(CUcontext* out, CUdevice ordinal) {
   Device* device = driver->device(ordinal);
   if (out == nullptr) return CUDA_ERROR_INVALID_VALUE;
   if (device == nullptr) return CUDA_ERROR_INVALID_DEVICE;
-  static std::mutex one_creator;  // two threads' first retain must give one context
-  std::lock_guard guard(one_creator);
+  std::lock_guard guard(g_primary_mutex);
   if (device->primary == nullptr)
     device->primary = driver->create_context(ordinal, device->primary_flags, true);
   if (device->primary == nullptr) return CUDA_ERROR_OUT_OF_MEMORY;
@@ -58,18 +66,18 @@ CUresult cuDevicePrimaryCtxRelease_v2(CUdevice ordinal) {
   TW_DRIVER(driver);
   Device* device = driver->device(ordinal);
   if (device == nullptr) return CUDA_ERROR_INVALID_DEVICE;
+  std::lock_guard guard(g_primary_mutex);
   if (device->primary_references == 0) return CUDA_ERROR_INVALID_CONTEXT;
-  if (--device->primary_references > 0) return CUDA_SUCCESS;
-  return cuDevicePrimaryCtxReset_v2(ordinal);
+  if (--device->primary_references == 0) reset_primary(*driver, *device);
+  return CUDA_SUCCESS;
 }
 
 CUresult cuDevicePrimaryCtxReset_v2(CUdevice ordinal) {
   TW_DRIVER(driver);
   Device* device = driver->device(ordinal);
   if (device == nullptr) return CUDA_ERROR_INVALID_DEVICE;
-  if (device->primary == nullptr) return CUDA_SUCCESS;
-  driver->destroy_context(device->primary);
-  device->primary = nullptr;
+  std::lock_guard guard(g_primary_mutex);
+  reset_primary(*driver, *device);
   return CUDA_SUCCESS;
 }
 

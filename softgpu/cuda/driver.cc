@@ -142,7 +142,10 @@ void Driver::destroy_context(Context* context) {
     std::lock_guard guard(mutex);
     if (contexts_.erase(context) == 0) return;
     context->alive = false;
-    for (Stream* stream : context->streams) stream->alive = false;
+    for (Stream* stream : context->streams) {
+      stream->alive = false;
+      free_streams_.push_back(stream);
+    }
     context->streams.clear();
   }
   while (!context->modules.empty()) unload_module(*context->modules.begin());

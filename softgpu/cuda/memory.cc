@@ -135,6 +135,7 @@ CUresult cuMemGetInfo_v2(size_t* free, size_t* total) {
   TW_DRIVER(driver);
   TW_CONTEXT(context);
   if (free == nullptr || total == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  driver->model().reclaim_dead();  // what a killed process held is free, as it is on a real card
   const Card& card = driver->model().shared().card(card_of(*driver, *context));
   *total = card.info.memory_bytes;
   *free = *total - std::min<uint64_t>(*total, card.used_bytes.load(std::memory_order_relaxed));

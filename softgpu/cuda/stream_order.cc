@@ -8,12 +8,32 @@ uint32_t card_of(const Context& context) {
   return Driver::get()->device(context.device)->card;
 }
 
-// One per thread that uses a default per-thread stream, per context.
+// The streams of one thread for the per-thread default stream, by context id (ids are not used again).
+struct ThreadStreams {
+  struct Entry {
+    Stream* stream;
+    uint64_t id;
+  };
+  std::map<uint64_t, Entry> by_context;
+
+  ~ThreadStreams() {
+    Driver* driver = Driver::get();
+    if (driver == nullptr) return;
+    for (const auto& [context_id, entry] : by_context) {
+      // A destroyed context's streams may belong to someone else by now.
+      if (entry.stream->id == entry.id) driver->destroy_stream(entry.stream);
+    }
+  }
+};
+
 Stream* per_thread_stream(Context* context) {
-  thread_local std::map<uint64_t, Stream*> streams;  // by context id, because ids are not used again
-  Stream*& stream = streams[context->id];
-  if (stream == nullptr) stream = Driver::get()->create_stream(context, 0, kLowestStreamPriority);
-  return stream;
+  thread_local ThreadStreams streams;
+  auto [found, is_new] = streams.by_context.try_emplace(context->id);
+  if (is_new) {
+    Stream* stream = Driver::get()->create_stream(context, 0, kLowestStreamPriority);
+    found->second = {stream, stream->id};
+  }
+  return found->second.stream;
 }
 
 struct VirtualTimeMember {

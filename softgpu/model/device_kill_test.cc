@@ -219,7 +219,7 @@ TEST(Kill, AtChosenInstructionsOfEachOperation) {
       {"usage", [&] { (void)own->usage(0).used_bytes; }},
       {"detach", [&] { client->detach(); }},
   };
-  const int kills_per_operation = scaled(20);
+  const int kills_per_operation = scaled(12);
   for (const auto& [name, operation] : operations) {
     SCOPED_TRACE(name);
     // Its length, by doubling; then that many instructions in equal strides.
