@@ -9,7 +9,9 @@ namespace {
 
 constexpr size_t kNamesShown = 3;
 
-std::string percent(uint32_t value) { return std::to_string(value) + " %"; }
+std::string percent(uint32_t value) {
+  return std::to_string(value) + " %";
+}
 
 std::string plural(uint32_t count, const std::string& word) {
   return std::to_string(count) + " " + word + (count == 1 ? "" : "s");
@@ -37,7 +39,8 @@ std::string lack_text(const NearestMiss& miss) {
   if (miss.lacks_compute_percent > 0) {
     text += (text.empty() ? "" : " and ") + percent(miss.lacks_compute_percent) + " compute";
   }
-  const bool too_small = miss.reason == Reason::MemoryExceedsDevice || miss.reason == Reason::ComputeExceedsDevice;
+  const bool too_small =
+      miss.reason == Reason::MemoryExceedsDevice || miss.reason == Reason::ComputeExceedsDevice;
   return too_small ? "is too small by " + text : "lacks " + text;
 }
 

@@ -7,20 +7,28 @@
 namespace tweendeck::placement {
 namespace {
 
-// How far a device is from taking the claim: what goes away by itself or by stopping something is nearer than what
-// needs another device.
+// How far a device is from taking the claim: what goes away by itself or by stopping something is nearer than
+// what needs another device.
 int distance(Reason reason) {
   switch (reason) {
     case Reason::InsufficientMemory:
-    case Reason::InsufficientCompute: return 0;
-    case Reason::DeviceAlreadyUsed: return 1;
+    case Reason::InsufficientCompute:
+      return 0;
+    case Reason::DeviceAlreadyUsed:
+      return 1;
     case Reason::MemoryExceedsDevice:
-    case Reason::ComputeExceedsDevice: return 2;
-    case Reason::IsolationTooWeak: return 3;
-    case Reason::DeviceUnhealthy: return 4;
-    case Reason::ModelMismatch: return 5;
-    case Reason::VendorMismatch: return 6;
-    default: return 7;
+    case Reason::ComputeExceedsDevice:
+      return 2;
+    case Reason::IsolationTooWeak:
+      return 3;
+    case Reason::DeviceUnhealthy:
+      return 4;
+    case Reason::ModelMismatch:
+      return 5;
+    case Reason::VendorMismatch:
+      return 6;
+    default:
+      return 7;
   }
 }
 
@@ -42,12 +50,14 @@ Lack lack(const Room& filled, Reason reason, const Claim& claim) {
           claim.share.compute_percent - std::min(compute, claim.share.compute_percent)};
 }
 
-// Among devices refused for the same reason: levels of isolation, or 1/1024 of the device of what is missing most.
+// Among devices refused for the same reason: levels of isolation, or 1/1024 of the device of what is missing
+// most.
 uint64_t shortfall(const Lack& lacks, const Room& room, Reason reason, const Claim& claim) {
   if (reason == Reason::IsolationTooWeak) {
     return static_cast<uint64_t>(claim.min_isolation) - static_cast<uint64_t>(room.device->isolation);
   }
-  return std::max(lacks.memory / (room.device->memory_bytes / 1024 + 1), uint64_t{lacks.compute} * 1024 / 100);
+  return std::max(lacks.memory / (room.device->memory_bytes / 1024 + 1),
+                  uint64_t{lacks.compute} * 1024 / 100);
 }
 
 std::optional<Share> largest_fit(const Room& room, const Claim& claim) {
@@ -59,14 +69,20 @@ std::string detail(const Device& device, Reason reason) {
   switch (reason) {
     case Reason::IsolationTooWeak: {
       std::string text = "isolates by '" + std::string(to_string(device.isolation)) + "'";
-      if (device.isolation_reason != Reason::None) text += ", " + std::string(to_string(device.isolation_reason));
+      if (device.isolation_reason != Reason::None)
+        text += ", " + std::string(to_string(device.isolation_reason));
       return text;
     }
-    case Reason::DeviceUnhealthy: return "reports " + std::string(to_string(device.health_reason));
-    case Reason::ModelMismatch: return "is a '" + device.model + "'";
-    case Reason::VendorMismatch: return "is from '" + device.vendor + "'";
-    case Reason::DeviceAlreadyUsed: return "has a slice of it already";
-    default: return {};
+    case Reason::DeviceUnhealthy:
+      return "reports " + std::string(to_string(device.health_reason));
+    case Reason::ModelMismatch:
+      return "is a '" + device.model + "'";
+    case Reason::VendorMismatch:
+      return "is from '" + device.vendor + "'";
+    case Reason::DeviceAlreadyUsed:
+      return "has a slice of it already";
+    default:
+      return {};
   }
 }
 

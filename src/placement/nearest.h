@@ -7,7 +7,8 @@
 
 namespace tweendeck::placement {
 
-// `rooms` as they are; `filled` with the slices of the claim that fit; `reasons` why each of those takes no more.
+// `rooms` as they are; `filled` with the slices of the claim that fit; `reasons` why each of those takes no
+// more.
 NearestMiss nearest_miss(const Snapshot& snapshot, const Claim& claim, const std::vector<Room>& rooms,
                          const std::vector<Room>& filled, const std::vector<Reason>& reasons);
 

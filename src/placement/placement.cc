@@ -12,7 +12,8 @@ namespace {
 
 // How full the device would be with one more slice, in 1/1024 of its scarcer resource.
 uint64_t fill(const Room& room, const Claim& claim) {
-  const uint64_t memory = (room.used_memory + claim.share.memory_bytes) / (room.device->memory_bytes / 1024 + 1);
+  const uint64_t memory =
+      (room.used_memory + claim.share.memory_bytes) / (room.device->memory_bytes / 1024 + 1);
   const uint64_t compute = (room.used_compute + claim.share.compute_percent) * 1024 / 100;
   return std::max(memory, compute);
 }
@@ -39,7 +40,8 @@ Reason refusal_reason(const Room& room, const Claim& claim) {
   return Reason::InsufficientCompute;
 }
 
-Refusal refuse(const Snapshot& snapshot, const std::vector<Room>& rooms, const Claim& claim, uint32_t fitting) {
+Refusal refuse(const Snapshot& snapshot, const std::vector<Room>& rooms, const Claim& claim,
+               uint32_t fitting) {
   Refusal refusal;
   refusal.fitting = fitting;
   if (rooms.empty()) {

@@ -1,8 +1,8 @@
 // Placement: which devices a claim gets, and if none, exactly why not and what would change that.
 //
 // Pure: the same snapshot and claim give the same decision on every machine and compiler (integers only).
-// All slices of a claim are placed together or none is. The slices of one claim are equal, so a claim is placed
-// whenever any assignment could place it. Safe from any thread.
+// All slices of a claim are placed together or none is. The slices of one claim are equal, so a claim is
+// placed whenever any assignment could place it. Safe from any thread.
 #pragma once
 
 #include <optional>
@@ -34,16 +34,18 @@ struct NearestMiss {
   Reason reason;
   uint64_t lacks_memory_bytes = 0;
   uint32_t lacks_compute_percent = 0;
-  std::vector<std::string> stop_owners;  // fewest replicas whose end would make the claim fit; empty = none would
-  bool stop_is_fewest = true;            // false: the search reached its bound, fewer replicas might do
-  std::optional<Share> largest_fit;      // what one slice could have on this device now; nothing when full
-  std::string detail;                    // what the device is instead, for reasons other than room; may be empty
+  std::vector<std::string>
+      stop_owners;                   // fewest replicas whose end would make the claim fit; empty = none would
+  bool stop_is_fewest = true;        // false: the search reached its bound, fewer replicas might do
+  std::optional<Share> largest_fit;  // what one slice could have on this device now; nothing when full
+  std::string detail;                // what the device is instead, for reasons other than room; may be empty
   bool operator==(const NearestMiss&) const = default;
 };
 
 struct Refusal {
-  uint32_t fitting = 0;               // slices of the claim that would have fitted
-  std::vector<ReasonCount> reasons;   // most frequent first, ties by Reason order; after the fitting ones are placed
+  uint32_t fitting = 0;  // slices of the claim that would have fitted
+  std::vector<ReasonCount>
+      reasons;  // most frequent first, ties by Reason order; after the fitting ones are placed
   std::optional<NearestMiss> nearest;
   bool operator==(const Refusal&) const = default;
 };
@@ -55,12 +57,13 @@ struct Decision {
   bool operator==(const Decision&) const = default;
 };
 
-// Slices of the claim's own deployment (Slice::deployment == Claim::name) are kept apart from: with `distinct_devices`
-// a device that has one is refused, `Spread` prefers devices with few, and they are never among those to stop.
+// Slices of the claim's own deployment (Slice::deployment == Claim::name) are kept apart from: with
+// `distinct_devices` a device that has one is refused, `Spread` prefers devices with few, and they are never
+// among those to stop.
 Decision place(const Snapshot& snapshot, const Claim& claim);
 
-// "needs 2 GiB and 40 % on 1 device: 1 of 2 devices InsufficientMemory (cpu0 lacks 1.2 GiB; stopping chat-2 would
-// free it), 1 DeviceUnhealthy (cpu1)" — the one text that `why`, events and errors show.
+// "needs 2 GiB and 40 % on 1 device: 1 of 2 devices InsufficientMemory (cpu0 lacks 1.2 GiB; stopping chat-2
+// would free it), 1 DeviceUnhealthy (cpu1)" — the one text that `why`, events and errors show.
 std::string explain(const Refusal& refusal, const Claim& claim);
 
 }  // namespace tweendeck::placement

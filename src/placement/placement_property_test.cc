@@ -12,7 +12,8 @@ namespace tweendeck::placement {
 namespace {
 
 constexpr uint64_t kCases = 20'000;
-// Of all decisions of kCases seeds. The same with clang and gcc; changes only when decisions are meant to change.
+// Of all decisions of kCases seeds. The same with clang and gcc; changes only when decisions are meant to
+// change.
 constexpr uint64_t kDecisionDigest = 3308701786858006344ull;
 
 struct Case {
@@ -46,7 +47,8 @@ Case random_case(uint64_t seed) {
     s.deployment = pick(random, {"chat", "code", "new"});
     s.owner = random.below(8) == 0 ? "" : s.deployment + "-" + std::to_string(random.below(3));
     s.device_id = "dev" + std::to_string(random.below(10) == 0 ? devices : random.below(devices + 1));
-    s.share = {random.below(5), static_cast<uint32_t>(random.below(7) * 10), static_cast<int32_t>(random.below(2))};
+    s.share = {random.below(5), static_cast<uint32_t>(random.below(7) * 10),
+               static_cast<int32_t>(random.below(2))};
     c.snapshot.slices.push_back(s);
   }
   c.claim.name = "new";
@@ -61,7 +63,8 @@ Case random_case(uint64_t seed) {
   return c;
 }
 
-// ---------------------------------------------------------------- the reference: says what the words mean, slowly
+// ---------------------------------------------------------------- the reference: says what the words mean,
+// slowly
 
 bool allowed(const Device& d, const Claim& c) {
   auto lower = [](std::string s) {
@@ -171,7 +174,8 @@ void check_nearest(const Case& c, const NearestMiss& miss) {
   if (!stopped.empty()) {
     EXPECT_EQ(most(without(c.snapshot, stopped), c.claim, c.claim.count), c.claim.count);
   }
-  const bool about_room = miss.reason == Reason::InsufficientMemory || miss.reason == Reason::InsufficientCompute;
+  const bool about_room =
+      miss.reason == Reason::InsufficientMemory || miss.reason == Reason::InsufficientCompute;
   Claim here = c.claim;
   here.count = 1;
   here.device_ids = {miss.device_id};

@@ -44,15 +44,17 @@ TEST(Place, SpreadsOverTheEmptiestAndPacksOnTheFullest) {
 }
 
 TEST(Place, SaysWhatIsLackingAndWhoHoldsIt) {
-  Snapshot s{{cpu("cpu0", 4 * kGiB)}, {held("chat-1", "cpu0", kGiB, 10), held("chat-2", "cpu0", 2 * kGiB, 10)}};
+  Snapshot s{{cpu("cpu0", 4 * kGiB)},
+             {held("chat-1", "cpu0", kGiB, 10), held("chat-2", "cpu0", 2 * kGiB, 10)}};
   const Claim c = claim(1, 11 * kGiB / 5, 40);
   const Decision d = place(s, c);
   ASSERT_FALSE(d.placed());
   EXPECT_EQ(d.refusal->nearest->stop_owners, (std::vector<std::string>{"chat-2"}));
   EXPECT_EQ(d.refusal->nearest->largest_fit, (Share{kGiB, 80, 0}));
-  EXPECT_EQ(explain(*d.refusal, c),
-            "needs 2.2 GiB and 40 % on 1 device: 1 of 1 device InsufficientMemory (cpu0 lacks 1.2 GiB; stopping "
-            "chat-2 would free it)");
+  EXPECT_EQ(
+      explain(*d.refusal, c),
+      "needs 2.2 GiB and 40 % on 1 device: 1 of 1 device InsufficientMemory (cpu0 lacks 1.2 GiB; stopping "
+      "chat-2 would free it)");
 }
 
 TEST(Place, ADeviceThatShrankIsFullNotNegative) {

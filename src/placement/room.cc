@@ -6,9 +6,13 @@
 namespace tweendeck::placement {
 namespace {
 
-char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
+char lower(char c) {
+  return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+}
 
-bool same_letter(char a, char b) { return lower(a) == lower(b); }
+bool same_letter(char a, char b) {
+  return lower(a) == lower(b);
+}
 
 bool selected(const Device& device, const Claim& claim) {
   return claim.device_ids.empty() || std::ranges::any_of(claim.device_ids, [&](const std::string& name) {

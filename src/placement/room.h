@@ -11,9 +11,9 @@ namespace tweendeck::placement {
 
 struct Room {
   const Device* device = nullptr;
-  uint64_t used_memory = 0;     // may pass the device's when it shrank
+  uint64_t used_memory = 0;  // may pass the device's when it shrank
   uint64_t used_compute = 0;
-  uint32_t own_slices = 0;      // of the claim's deployment, those of the claim included once placed
+  uint32_t own_slices = 0;        // of the claim's deployment, those of the claim included once placed
   Reason barrier = Reason::None;  // why the device is out whatever is free on it
 
   uint64_t free_memory() const { return device->memory_bytes - std::min(device->memory_bytes, used_memory); }

@@ -20,7 +20,8 @@ std::filesystem::path scenario_folder() {
   return std::filesystem::path(root != nullptr ? root : ".") / "test/scenarios/placement";
 }
 
-// "device cpu0 memory=4Gi unhealthy" -> words {device, cpu0, unhealthy}, values {memory: 4Gi}. '_' stands for a space.
+// "device cpu0 memory=4Gi unhealthy" -> words {device, cpu0, unhealthy}, values {memory: 4Gi}. '_' stands for
+// a space.
 struct Line {
   std::vector<std::string> words;
   std::map<std::string, std::string> values;
@@ -46,7 +47,9 @@ struct Line {
     return values.contains(key) ? static_cast<uint32_t>(std::stoul(text(key))) : otherwise;
   }
   bool has(const std::string& word) const { return std::ranges::find(words, word) != words.end(); }
-  Share share() const { return {bytes("memory"), number("compute"), static_cast<int32_t>(number("priority"))}; }
+  Share share() const {
+    return {bytes("memory"), number("compute"), static_cast<int32_t>(number("priority"))};
+  }
 };
 
 class Runner {
@@ -147,7 +150,9 @@ std::vector<std::filesystem::path> scenarios() {
   return files;
 }
 
-TEST(PlacementScenarios, AreFound) { EXPECT_GE(scenarios().size(), 15u) << "run by ctest or in the source folder"; }
+TEST(PlacementScenarios, AreFound) {
+  EXPECT_GE(scenarios().size(), 15u) << "run by ctest or in the source folder";
+}
 
 INSTANTIATE_TEST_SUITE_P(All, PlacementScenario, testing::ValuesIn(scenarios()), [](const auto& scenario) {
   std::string name = scenario.param.stem().string();

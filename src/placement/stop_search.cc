@@ -22,11 +22,12 @@ struct Owner {
   int32_t priority = INT32_MIN;  // highest of its slices
   uint64_t memory = 0;           // in all
   uint64_t compute = 0;
-  std::vector<Use> uses;         // by room, ascending
+  std::vector<Use> uses;  // by room, ascending
 };
 
 // Everybody who holds something where the claim could go, except the claim's own deployment.
-std::vector<Owner> stoppable_owners(const Snapshot& snapshot, const Claim& claim, const std::vector<Room>& rooms) {
+std::vector<Owner> stoppable_owners(const Snapshot& snapshot, const Claim& claim,
+                                    const std::vector<Room>& rooms) {
   std::unordered_map<std::string_view, size_t> room_of;
   for (size_t i = 0; i < rooms.size(); ++i) {
     if (rooms[i].barrier == Reason::None) room_of.emplace(rooms[i].device->id, i);
@@ -72,7 +73,8 @@ class Search {
  public:
   Search(const Claim& claim, std::vector<Room> rooms, std::vector<Owner> owners)
       : claim_(claim), rooms_(std::move(rooms)), owners_(std::move(owners)) {
-    std::ranges::sort(owners_, {}, [](const Owner& o) { return std::tie(o.priority, o.memory, o.compute, o.name); });
+    std::ranges::sort(owners_, {},
+                      [](const Owner& o) { return std::tie(o.priority, o.memory, o.compute, o.name); });
   }
 
   // The smallest set, or nothing when the bounds were reached first.
@@ -86,8 +88,8 @@ class Search {
     return chosen;
   }
 
-  // A set from which nobody can be left out: the largest of the lowest priority first until it fits, then everybody
-  // goes on who was not needed.
+  // A set from which nobody can be left out: the largest of the lowest priority first until it fits, then
+  // everybody goes on who was not needed.
   std::vector<size_t> few() {
     std::vector<size_t> chosen;
     for (size_t i : by_priority_then_largest()) {
@@ -140,7 +142,8 @@ class Search {
     std::ranges::sort(order, [this](size_t a, size_t b) {
       const Owner& x = owners_[a];
       const Owner& y = owners_[b];
-      return std::tie(x.priority, y.memory, y.compute, x.name) < std::tie(y.priority, x.memory, x.compute, y.name);
+      return std::tie(x.priority, y.memory, y.compute, x.name) <
+             std::tie(y.priority, x.memory, x.compute, y.name);
     });
     return order;
   }
@@ -169,7 +172,8 @@ class Search {
     }
   }
 
-  // False only if no `count` owners from `first` on would do, were each device freed by its own `count` largest.
+  // False only if no `count` owners from `first` on would do, were each device freed by its own `count`
+  // largest.
   bool may_fit(size_t first, size_t count) {
     ++steps_;
     uint32_t total = 0;

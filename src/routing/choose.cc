@@ -47,8 +47,10 @@ bool Router::Impl::gather(const Request& request, Nanos now) {
     if (account.endpoint.id == request.exclude) continue;
     starting |= account.endpoint.state == EndpointState::Starting;
     if (account.endpoint.state != EndpointState::Ready) continue;
-    const uint64_t cached = std::min(prompt, uint64_t{held[slot].links} * config.chunk_bytes / kBytesPerToken);
-    candidates.push_back({slot, cached, prompt - cached, account.load(now), held[slot].followers >= kSharedFollowers});
+    const uint64_t cached =
+        std::min(prompt, uint64_t{held[slot].links} * config.chunk_bytes / kBytesPerToken);
+    candidates.push_back(
+        {slot, cached, prompt - cached, account.load(now), held[slot].followers >= kSharedFollowers});
   }
   return starting;
 }
@@ -117,7 +119,8 @@ uint64_t Router::Impl::saturation_tokens(const Pace& pace) const {
   return std::min(tokens, kMaxRequestTokens);
 }
 
-// Tokens that could be prefilled until a full endpoint has a place for one more, those held for it served first.
+// Tokens that could be prefilled until a full endpoint has a place for one more, those held for it served
+// first.
 uint64_t Router::Impl::wait_tokens(const Account& account, Nanos now) const {
   Nanos soonest = INT64_MAX;
   for (Ticket ticket : account.tickets) {
@@ -147,10 +150,12 @@ Pick Router::Impl::hold_for(const Candidate& wanted, const Request& request, uin
 }
 
 // Sticky until saturated. `gain` is what only the preferred endpoint holds, in tokens of this request.
-// - A conversation's own past lives in one place: computing it again elsewhere costs this request, whoever comes to
-//   that endpoint next, and the conversation's next turns. So the endpoint is kept, or waited for where it is full,
-//   until it costs more than the best other one by `allowance`, which is in proportion to the gain.
-// - A first part that several conversations share is worth having on every replica: it only counts as what it costs
+// - A conversation's own past lives in one place: computing it again elsewhere costs this request, whoever
+// comes to
+//   that endpoint next, and the conversation's next turns. So the endpoint is kept, or waited for where it is
+//   full, until it costs more than the best other one by `allowance`, which is in proportion to the gain.
+// - A first part that several conversations share is worth having on every replica: it only counts as what it
+// costs
 //   now, and is waited for only where it is so long that computing it alone would saturate a replica.
 Pick Router::Impl::choose_by_prefix(const Request& request, Nanos now) {
   const Candidate* wanted = preferred();

@@ -1,5 +1,6 @@
-// What the policies are worth: conversations in lockstep on simulated replicas that serve one request at a time, each
-// with an exact prefix cache. The gateway's part (oldest first, offered again after every change) is played here.
+// What the policies are worth: conversations in lockstep on simulated replicas that serve one request at a
+// time, each with an exact prefix cache. The gateway's part (oldest first, offered again after every change)
+// is played here.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -17,8 +18,8 @@ struct Workload {
   int conversations = 9;
   int turns = 6;
   int replicas = 2;
-  int at_once = 9;              // requests that the clients have open at once
-  uint64_t system_bytes = 0;    // the same for all conversations
+  int at_once = 9;            // requests that the clients have open at once
+  uint64_t system_bytes = 0;  // the same for all conversations
   uint64_t question_bytes = 400;
   uint64_t output_tokens = 32;
   Nanos prefill_ns = 2 * kMillisecond;  // per token
@@ -26,9 +27,9 @@ struct Workload {
 };
 
 struct Outcome {
-  uint64_t prefilled = 0;       // tokens of all requests
-  uint64_t recomputed = 0;      // of those, tokens that some replica had computed before
-  std::vector<Nanos> ttft;      // of follow-up turns
+  uint64_t prefilled = 0;   // tokens of all requests
+  uint64_t recomputed = 0;  // of those, tokens that some replica had computed before
+  std::vector<Nanos> ttft;  // of follow-up turns
   std::map<std::string, int> served;
   Nanos took = 0;
   Nanos p50() { return std::ranges::sort(ttft), ttft.at(ttft.size() / 2); }
@@ -56,7 +57,8 @@ class Lockstep {
   }
 
   Outcome run() {
-    std::vector<std::string> history(static_cast<size_t>(load_.conversations), std::string(load_.system_bytes, 's'));
+    std::vector<std::string> history(static_cast<size_t>(load_.conversations),
+                                     std::string(load_.system_bytes, 's'));
     for (turn_ = 0; turn_ < load_.turns; ++turn_) {
       std::deque<size_t> to_send;
       for (size_t c = 0; c < history.size(); ++c) {
@@ -146,9 +148,11 @@ class Lockstep {
     outcome_.recomputed += anywhere - cached;
     ++outcome_.served[pick.endpoint_id];
     const Nanos first = now_ + static_cast<Nanos>(uncached + 4) * load_.prefill_ns;
-    running_.push_back({pick, open.conversation, first, first + static_cast<Nanos>(load_.output_tokens) * load_.decode_ns});
+    running_.push_back(
+        {pick, open.conversation, first, first + static_cast<Nanos>(load_.output_tokens) * load_.decode_ns});
     if (follow_up) outcome_.ttft.push_back(first - open.since);
-    caches_[pick.endpoint_id].push_back(prompt + answer(open.conversation));  // what is generated is cached too
+    caches_[pick.endpoint_id].push_back(prompt +
+                                        answer(open.conversation));  // what is generated is cached too
   }
 
   // To the next thing that happens.
@@ -180,14 +184,15 @@ class Lockstep {
   Outcome outcome_;
 };
 
-// Clients come in another order each turn, and a first part that all share must not keep everybody on one replica.
-// Where answers take long against prompts, waiting costs more than computing again, and more requests move.
+// Clients come in another order each turn, and a first part that all share must not keep everybody on one
+// replica. Where answers take long against prompts, waiting costs more than computing again, and more
+// requests move.
 TEST(Lockstep, AffinityRecomputesLittleAndKeepsBothReplicasBusy) {
   for (int at_once : {2, 9}) {
     for (uint64_t system_bytes : {0, 2000}) {
       for (Nanos decode_ms : {5, 15, 40}) {
-        SCOPED_TRACE(std::to_string(at_once) + " open at once, decode " + std::to_string(decode_ms) + " ms, system " +
-                     std::to_string(system_bytes));
+        SCOPED_TRACE(std::to_string(at_once) + " open at once, decode " + std::to_string(decode_ms) +
+                     " ms, system " + std::to_string(system_bytes));
         Workload load;
         load.at_once = at_once;
         load.system_bytes = system_bytes;

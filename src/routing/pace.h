@@ -1,7 +1,8 @@
 // Pace: how fast the replicas of one deployment work, learned from their own requests.
 //
-// It turns time into tokens and back, so that waiting for a busy replica can be compared with computing a prompt
-// again. Sums decay with every sample and large samples weigh more, so one odd request moves little. Integers only.
+// It turns time into tokens and back, so that waiting for a busy replica can be compared with computing a
+// prompt again. Sums decay with every sample and large samples weigh more, so one odd request moves little.
+// Integers only.
 #pragma once
 
 #include <algorithm>

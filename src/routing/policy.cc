@@ -9,7 +9,9 @@ constexpr std::array<std::string_view, 3> kPolicyNames = {"prefix", "round-robin
 
 }  // namespace
 
-std::string_view to_string(Policy policy) { return kPolicyNames.at(static_cast<size_t>(policy)); }
+std::string_view to_string(Policy policy) {
+  return kPolicyNames.at(static_cast<size_t>(policy));
+}
 
 bool parse_policy(std::string_view name, Policy& out) {
   for (size_t i = 0; i < kPolicyNames.size(); ++i) {

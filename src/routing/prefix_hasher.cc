@@ -35,6 +35,8 @@ void PrefixHasher::update(std::string_view prompt_bytes) {
   if (links_.size() < max_chunks_) partial_.assign(prompt_bytes);
 }
 
-std::vector<uint64_t> PrefixHasher::finish() { return std::exchange(links_, {}); }
+std::vector<uint64_t> PrefixHasher::finish() {
+  return std::exchange(links_, {});
+}
 
 }  // namespace tweendeck::routing

@@ -1,5 +1,5 @@
-// However the prompt's bytes are cut into pieces, the chain is the same, as long as the prompt allows, and a prefix's
-// chain is the head of the whole one's.
+// However the prompt's bytes are cut into pieces, the chain is the same, as long as the prompt allows, and a
+// prefix's chain is the head of the whole one's.
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
@@ -25,7 +25,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     pieces.update(prompt.substr(at, step));
     if (step == 0) step = 1, pieces.update(prompt.substr(at, 1));
   }
-  const size_t links = std::min<size_t>(prompt.size() / std::max<uint32_t>(config.chunk_bytes, 1), config.max_chunks);
+  const size_t links =
+      std::min<size_t>(prompt.size() / std::max<uint32_t>(config.chunk_bytes, 1), config.max_chunks);
   if (pieces.bytes() != prompt.size() || chain.size() != links || pieces.finish() != chain) std::abort();
 
   PrefixHasher prefix(config, "model");

@@ -48,7 +48,9 @@ PrefixIndex::Index PrefixIndex::find(uint64_t link, EndpointSlot endpoint) const
   return entry;
 }
 
-uint32_t PrefixIndex::holders(uint64_t link) const { return cells_[find_cell(link)].holders; }
+uint32_t PrefixIndex::holders(uint64_t link) const {
+  return cells_[find_cell(link)].holders;
+}
 
 void PrefixIndex::lru_unlink(Index entry) {
   const Entry& e = entries_[entry];
@@ -126,8 +128,10 @@ void PrefixIndex::record(EndpointSlot endpoint, std::span<const uint64_t> chain,
   }
 }
 
-void PrefixIndex::take_back(EndpointSlot endpoint, std::span<const uint64_t> chain, size_t keep, uint64_t stamp) {
-  // A link that a later chain passes through has that chain's stamp, so nothing that follows a removed link stays.
+void PrefixIndex::take_back(EndpointSlot endpoint, std::span<const uint64_t> chain, size_t keep,
+                            uint64_t stamp) {
+  // A link that a later chain passes through has that chain's stamp, so nothing that follows a removed link
+  // stays.
   for (size_t i = keep; i < chain.size(); ++i) {
     const Index entry = find(chain[i], endpoint);
     if (entry != kNone && entries_[entry].stamp == stamp) erase(entry);
@@ -146,10 +150,10 @@ void PrefixIndex::match(std::span<const uint64_t> chain, std::vector<Match>& out
   match_between(chain, 0, holders(chain[0]), chain.size(), 0, out);
 }
 
-// The holders of link `high` are among those of link `low`, so where the counts are equal nobody's prefix ends
-// between. `high` == chain.size() stands for a link that nobody holds.
-void PrefixIndex::match_between(std::span<const uint64_t> chain, size_t low, uint32_t low_holders, size_t high,
-                                uint32_t high_holders, std::vector<Match>& out) {
+// The holders of link `high` are among those of link `low`, so where the counts are equal nobody's prefix
+// ends between. `high` == chain.size() stands for a link that nobody holds.
+void PrefixIndex::match_between(std::span<const uint64_t> chain, size_t low, uint32_t low_holders,
+                                size_t high, uint32_t high_holders, std::vector<Match>& out) {
   if (low_holders == high_holders) return;
   if (high - low > 1) {
     const size_t middle = low + (high - low) / 2;

@@ -1,12 +1,12 @@
 // PrefixIndex: which endpoints hold which prefixes, as far as the requests sent to them tell.
 //
-// An entry is (link of a hash chain, endpoint). All endpoints share one budget of entries; the least recently used one
-// makes room. A chain is touched from its end to its beginning, so a link is always more recent than what follows it:
-// eviction takes ends of chains first and what an endpoint holds of a chain is always its head. That makes the search
-// for the longest common prefix exact without reading every link.
+// An entry is (link of a hash chain, endpoint). All endpoints share one budget of entries; the least recently
+// used one makes room. A chain is touched from its end to its beginning, so a link is always more recent than
+// what follows it: eviction takes ends of chains first and what an endpoint holds of a chain is always its
+// head. That makes the search for the longest common prefix exact without reading every link.
 //
-// Single-threaded. Memory: kEntryBytes per entry plus a hash table that is at most 3/4 and, once grown, at least 3/8
-// full. forget_endpoint() reads every entry; everything else costs O(links of the request) or less.
+// Single-threaded. Memory: kEntryBytes per entry plus a hash table that is at most 3/4 and, once grown, at
+// least 3/8 full. forget_endpoint() reads every entry; everything else costs O(links of the request) or less.
 #pragma once
 
 #include <cstdint>
@@ -21,9 +21,10 @@ class PrefixIndex {
  public:
   struct Match {
     EndpointSlot endpoint;
-    uint32_t links;      // length of the head of the chain that the endpoint holds, > 0
-    uint32_t followers;  // how often the endpoint was given something new behind that head; a conversation's own end
-                         // has none, a first part that several conversations share has many; stops at 65535
+    uint32_t links;  // length of the head of the chain that the endpoint holds, > 0
+    uint32_t
+        followers;  // how often the endpoint was given something new behind that head; a conversation's own
+                    // end has none, a first part that several conversations share has many; stops at 65535
     bool operator==(const Match&) const = default;
   };
 
@@ -35,7 +36,8 @@ class PrefixIndex {
   // The endpoint gets the chain (its head, where the budget is smaller), marked with `stamp`.
   void record(EndpointSlot endpoint, std::span<const uint64_t> chain, uint64_t stamp);
 
-  // Takes back what record() with this stamp added behind the first `keep` links, unless it was recorded again since.
+  // Takes back what record() with this stamp added behind the first `keep` links, unless it was recorded
+  // again since.
   void take_back(EndpointSlot endpoint, std::span<const uint64_t> chain, size_t keep, uint64_t stamp);
 
   void forget_endpoint(EndpointSlot endpoint);
@@ -83,9 +85,9 @@ class PrefixIndex {
   size_t used_cells_ = 0;
   std::vector<Cell> cells_;
   std::vector<Entry> entries_;
-  std::vector<size_t> counts_;  // entries by endpoint
+  std::vector<size_t> counts_;    // entries by endpoint
   std::vector<uint8_t> goes_on_;  // by endpoint, only inside match_between: it holds the next link too
-  Index free_ = kNone;          // chained through next_holder
+  Index free_ = kNone;            // chained through next_holder
   Index newest_ = kNone;
   Index oldest_ = kNone;
 };

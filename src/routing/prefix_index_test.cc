@@ -43,9 +43,8 @@ class SlowIndex {
   }
   void take_back(EndpointSlot endpoint, const Chain& chain, size_t keep, uint64_t stamp) {
     for (size_t i = keep; i < chain.size(); ++i) {
-      entries_.remove_if([&](const Entry& e) {
-        return e.endpoint == endpoint && e.link == chain[i] && e.stamp == stamp;
-      });
+      entries_.remove_if(
+          [&](const Entry& e) { return e.endpoint == endpoint && e.link == chain[i] && e.stamp == stamp; });
     }
   }
   void forget_endpoint(EndpointSlot endpoint) {

@@ -55,7 +55,8 @@ void Router::upsert(const Endpoint& endpoint) {
   const EndpointSlot slot = is_new ? impl_->add(endpoint) : found->second;
   Account& account = *impl_->accounts[slot];
   const bool other_process = endpoint.state == EndpointState::Starting ||
-                             endpoint.address != account.endpoint.address || endpoint.port != account.endpoint.port;
+                             endpoint.address != account.endpoint.address ||
+                             endpoint.port != account.endpoint.port;
   if (!is_new && other_process) impl_->index.forget_endpoint(slot);
   account.endpoint = endpoint;
   account.pace = &impl_->paces[endpoint.deployment];
@@ -167,10 +168,18 @@ Router::~Router() = default;
 Router::Router(Router&&) noexcept = default;
 Router& Router::operator=(Router&&) noexcept = default;
 
-Pick Router::pick(const Request& request, Nanos now) { return impl_->pick(request, now); }
-uint64_t Router::changed() const { return impl_->version; }
-size_t Router::index_entries() const { return impl_->index.size(); }
-size_t Router::in_flight() const { return impl_->tickets.size(); }
+Pick Router::pick(const Request& request, Nanos now) {
+  return impl_->pick(request, now);
+}
+uint64_t Router::changed() const {
+  return impl_->version;
+}
+size_t Router::index_entries() const {
+  return impl_->index.size();
+}
+size_t Router::in_flight() const {
+  return impl_->tickets.size();
+}
 
 std::vector<Router::EndpointView> Router::endpoints() const {
   std::vector<EndpointView> views;

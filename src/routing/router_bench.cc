@@ -1,4 +1,5 @@
-// Cost of one decision, and of one request's whole account, with 100 endpoints and a full index of 100,000 entries.
+// Cost of one decision, and of one request's whole account, with 100 endpoints and a full index of 100,000
+// entries.
 #include <benchmark/benchmark.h>
 
 #include <string>
@@ -49,15 +50,21 @@ void BM_Request(benchmark::State& state) {
     router.finished(pick.ticket, true, 0, 16, now);
   };
   for (uint64_t i = 0; i < kConversations; ++i) {
-    requests.push_back(conversation(i, static_cast<size_t>(state.range(0)), static_cast<size_t>(state.range(1))));
+    requests.push_back(
+        conversation(i, static_cast<size_t>(state.range(0)), static_cast<size_t>(state.range(1))));
     serve(requests.back());
   }
   size_t next = 0;
   for (auto _ : state) serve(requests[next++ % requests.size()]);
   state.counters["index"] = static_cast<double>(router.index_entries());
 }
-BENCHMARK(BM_Request)->Args({2'000, 0})->Args({2'000, 1'000})->Args({16'000, 0})->Args({16'000, 8'000})
-    ->Args({256'000, 0})->Unit(benchmark::kMicrosecond);
+BENCHMARK(BM_Request)
+    ->Args({2'000, 0})
+    ->Args({2'000, 1'000})
+    ->Args({16'000, 0})
+    ->Args({16'000, 8'000})
+    ->Args({256'000, 0})
+    ->Unit(benchmark::kMicrosecond);
 
 void BM_Hash(benchmark::State& state) {
   const std::string prompt(static_cast<size_t>(state.range(0)), 'x');

@@ -28,18 +28,18 @@ struct Router::Impl {
   // --- the choice (choose.cc)
   struct Candidate {
     EndpointSlot slot;
-    uint64_t cached;    // tokens of this request
+    uint64_t cached;  // tokens of this request
     uint64_t uncached;
     uint64_t load;
-    bool shared;        // what is cached is the common first part of several conversations, not this one's past
+    bool shared;  // what is cached is the common first part of several conversations, not this one's past
   };
   Pick pick(const Request& request, Nanos now);
   bool gather(const Request& request, Nanos now);  // fills `candidates`; true = some endpoint is starting
   Pick choose_by_prefix(const Request& request, Nanos now);
   std::optional<EndpointSlot> choose_in_turn() const;
   std::optional<EndpointSlot> choose_least_requests(Nanos now) const;
-  const Candidate* preferred() const;                            // holds the longest prefix; nullptr = nobody holds any
-  const Candidate* cheapest_free(const Candidate* but) const;    // with a free place; nullptr = all are full
+  const Candidate* preferred() const;  // holds the longest prefix; nullptr = nobody holds any
+  const Candidate* cheapest_free(const Candidate* but) const;  // with a free place; nullptr = all are full
   uint64_t saturation_tokens(const Pace& pace) const;
   uint64_t wait_tokens(const Account& account, Nanos now) const;
   Pick hold_for(const Candidate& wanted, const Request& request, uint64_t wait, Nanos now);
@@ -51,7 +51,7 @@ struct Router::Impl {
   std::map<std::string, EndpointSlot, std::less<>> slot_of;
   std::map<std::string, std::vector<EndpointSlot>, std::less<>> by_model;
   std::set<std::string, std::less<>> deployed_models;
-  std::map<std::string, Pace> paces;             // by deployment
+  std::map<std::string, Pace> paces;  // by deployment
   std::unordered_map<Ticket, InFlight> tickets;
   Ticket last_ticket = 0;
   uint64_t version = 1;

@@ -29,7 +29,9 @@ Request request(const RouterConfig& config, std::string_view prompt, std::string
   return r;
 }
 
-std::string conversation(char name, size_t bytes) { return std::string(bytes, name); }
+std::string conversation(char name, size_t bytes) {
+  return std::string(bytes, name);
+}
 
 class RouterTest : public testing::Test {
  protected:
@@ -79,7 +81,8 @@ TEST_F(RouterTest, NewConversationsSpreadAndFollowUpsStay) {
   for (const char* id : {"chat-1", "chat-2", "chat-3"}) router.upsert(endpoint(id));
   std::vector<std::string> homes;
   for (char c = 'a'; c < 'j'; ++c) homes.push_back(served(conversation(c, 400)));
-  for (const char* id : {"chat-1", "chat-2", "chat-3"}) EXPECT_EQ(std::count(homes.begin(), homes.end(), id), 3);
+  for (const char* id : {"chat-1", "chat-2", "chat-3"})
+    EXPECT_EQ(std::count(homes.begin(), homes.end(), id), 3);
   for (size_t turn = 2; turn < 6; ++turn) {
     for (char c = 'a'; c < 'j'; ++c) EXPECT_EQ(served(conversation(c, 400 * turn)), homes[c - 'a']);
   }
@@ -92,9 +95,11 @@ TEST_F(RouterTest, AFollowUpLeavesASaturatedReplica) {
   const std::string home = conversation('h', 2000);
   served(home);
   router.upsert(endpoint("chat-2"));
-  // Half of each prompt is cached here, so half of the allowance counts: 504 new tokens each, at most 496 too many.
+  // Half of each prompt is cached here, so half of the allowance counts: 504 new tokens each, at most 496 too
+  // many.
   std::string homes;
-  for (char c = 'p'; c < 's'; ++c) homes += pick(conversation('h', 2000) + conversation(c, 2000)).endpoint_id.back();
+  for (char c = 'p'; c < 's'; ++c)
+    homes += pick(conversation('h', 2000) + conversation(c, 2000)).endpoint_id.back();
   EXPECT_EQ(homes, "112");
 }
 
@@ -120,7 +125,8 @@ TEST_F(RouterTest, WaitsOnlyAsLongAsItPays) {
   EXPECT_EQ(held.reason, Reason::PreferredBusy);
   EXPECT_EQ(held.endpoint_id, home);
   EXPECT_GT(held.retry_at, now);
-  // Enough others wait for it already: the next one is served sooner elsewhere, though its prompt is computed again.
+  // Enough others wait for it already: the next one is served sooner elsewhere, though its prompt is computed
+  // again.
   int waiting = 1;
   Pick next;
   while ((next = pick(conversation('h', 16200))).kind == Pick::Kind::Hold) ASSERT_LT(++waiting, 100);
