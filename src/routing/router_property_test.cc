@@ -305,7 +305,9 @@ TEST_P(RouterProperties, AgreesWithASlowRouter) {
     }
   }
   EXPECT_GT(dispatched, 3000u);
-  if (GetParam() == Policy::PrefixAffinity) EXPECT_GT(held_for_cache, 100u);
+  if (GetParam() == Policy::PrefixAffinity) {
+    EXPECT_GT(held_for_cache, 100u);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(All, RouterProperties,
