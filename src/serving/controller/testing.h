@@ -104,7 +104,8 @@ class FakeMachine {
     if (!fs::exists(dir_ / id) && slices().size() >= capacity) {
       return fail(Reason::InsufficientMemory, "cpu0 lacks 1 GiB", "stop another replica");
     }
-    std::ofstream(dir_ / id) << owner;
+    std::ofstream(dir_.string() + ".new") << owner;
+    fs::rename(dir_.string() + ".new", dir_ / id);  // whole or not at all, as the real journal's records
     SliceGrant grant;
     grant.slice.id = id;
     grant.slice.device_id = "cpu0";

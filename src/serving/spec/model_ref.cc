@@ -11,7 +11,6 @@
 
 #include "base/text.h"
 #include "serving/spec/deployment_spec.h"
-#include "serving/spec/engine_spec.h"
 #include "serving/spec/yaml_reader.h"
 
 namespace tweendeck::serving {
@@ -69,18 +68,30 @@ Result<ModelRef> path_ref(const std::string& reference, const std::string& path)
 }
 
 Result<ModelRef> alias_ref(const ModelAlias& alias, const ModelSources& sources) {
-  for (const std::string& pattern : alias.paths) {
-    const bool in_packages = pattern.find("{site-packages}") != std::string::npos;
-    const std::vector<std::string> roots = in_packages ? sources.site_packages : std::vector<std::string>{""};
-    for (const std::string& root : roots) {
-      const auto paths = matches(expand(pattern, {{"site-packages", root}}));
-      if (paths.empty()) continue;
-      auto model = path_ref(alias.name, paths.front());
-      if (model) model->name = alias.name;
-      return model;
-    }
+  for (const std::string& packages : sources.site_packages) {
+    const auto paths = matches(fmt::format("{}/{}/{}", packages, alias.python_package, alias.glob));
+    if (paths.empty()) continue;
+    auto model = path_ref(alias.name, paths.front());
+    if (model) model->name = alias.name;
+    return model;
   }
-  return fail(Reason::ModelNotFound, fmt::format("the files of model '{}' are not on this machine", alias.name), alias.hint);
+  return fail(Reason::ModelNotFound, fmt::format("the files of model '{}' are not on this machine", alias.name),
+              "run scripts/setup, or install " + alias.install);
+}
+
+void read_alias(YamlMap& entry, ModelAlias& out) {
+  entry.text("description", out.description);
+  entry.text("format", out.format);
+  entry.text("python_package", out.python_package);
+  entry.text("glob", out.glob);
+  entry.count("size_bytes", INT64_MAX, out.size_bytes);
+  entry.text("license", out.license);
+  entry.text("install", out.install);
+  for (const char* key : {"format", "python_package", "glob"}) entry.require(key);
+  for (const char* key : {"python_package", "glob"}) {
+    const std::string& text = key[0] == 'g' ? out.glob : out.python_package;
+    if (text.find("..") != std::string::npos) entry.error_at(key, fmt::format("'{}' must not leave its folder", key));
+  }
 }
 
 }  // namespace
@@ -90,7 +101,13 @@ Result<std::vector<ModelAlias>> parse_aliases(std::string_view text, const std::
   if (!root) return fail(root.error());
   try {
     YamlMap map(*root, "the file", file, Reason::EngineInvalid);
-    map.require("models");
+    std::string version;
+    std::string kind;
+    map.text("apiVersion", version);
+    map.text("kind", kind);
+    if (version != "tweendeck/v1") map.error_at("apiVersion", fmt::format("unknown apiVersion '{}'", version), "use tweendeck/v1");
+    if (kind != "Models") map.error_at("kind", fmt::format("unknown kind '{}'", kind), "use Models");
+    for (const char* key : {"apiVersion", "kind", "models"}) map.require(key);
     const auto list = map.child("models");
     if (auto done = map.finish(); !done) return fail(done.error());
     std::vector<ModelAlias> aliases;
@@ -102,10 +119,7 @@ Result<std::vector<ModelAlias>> parse_aliases(std::string_view text, const std::
       ModelAlias alias;
       alias.name = item.first.IsScalar() ? item.first.Scalar() : "";
       YamlMap entry(item.second, fmt::format("model '{}'", alias.name), file, Reason::EngineInvalid);
-      entry.text("description", alias.description);
-      entry.texts("paths", alias.paths);
-      entry.text("hint", alias.hint);
-      entry.require("paths");
+      read_alias(entry, alias);
       if (auto done = entry.finish(); !done) return fail(done.error());
       aliases.push_back(std::move(alias));
     }

@@ -20,13 +20,16 @@ struct ModelRef {
   bool operator==(const ModelRef&) const = default;
 };
 
-// An alias of engine/models.yaml: glob patterns, the first match is the model. {site-packages} stands for the
-// package folder of the engines' Python environment.
+// An alias of engine/models.yaml: a model file inside an installed Python package.
 struct ModelAlias {
   std::string name;
   std::string description;
-  std::vector<std::string> paths;
-  std::string hint;  // how to get it when nothing matches
+  std::string format;          // "gguf", "directory"
+  std::string python_package;  // its folder in site-packages
+  std::string glob;            // below that folder; the first match is the model
+  uint64_t size_bytes = 0;     // 0 = not known
+  std::string license;
+  std::string install;         // how to get it
 };
 
 Result<std::vector<ModelAlias>> parse_aliases(std::string_view text, const std::string& file);

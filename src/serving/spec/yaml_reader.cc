@@ -117,7 +117,7 @@ std::optional<YAML::Node> YamlMap::child(const char* key) {
 }
 
 void YamlMap::require(const char* key) {
-  if (!error_ && !has(key)) error(node_, fmt::format("{} lacks '{}'", what_, key));
+  required_.emplace_back(key);
 }
 
 void YamlMap::error(const YAML::Node& at, const std::string& message, std::string hint) {
@@ -146,6 +146,9 @@ Status YamlMap::finish() {
         error(item.first, fmt::format("{} has '{}' twice", what_, key));
       }
     }
+  }
+  for (const char* key : required_) {
+    if (!error_ && !seen.contains(key)) error(node_, fmt::format("{} lacks '{}'", what_, key));
   }
   if (error_) return fail(*error_);
   return {};

@@ -31,7 +31,7 @@ class YamlMap {
   void texts(const char* key, std::vector<std::string>& out, bool one_is_a_list = false);
   std::vector<std::pair<std::string, std::string>> pairs(const char* key);
   std::optional<YAML::Node> child(const char* key);
-  void require(const char* key);
+  void require(const char* key);  // checked by finish(), after unknown keys: a misspelt one is the better message
 
   void error(const YAML::Node& at, const std::string& message, std::string hint = {});
   void error_at(const char* key, const std::string& message, std::string hint = {});
@@ -49,6 +49,7 @@ class YamlMap {
   std::string file_;
   Reason reason_;
   std::set<std::string, std::less<>> known_;
+  std::vector<const char*> required_;
   std::optional<Error> error_;
 };
 
