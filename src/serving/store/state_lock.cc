@@ -16,6 +16,20 @@
 namespace tweendeck::serving {
 namespace {
 
+// A killed daemon's lock lives on for a moment in a child that it was just starting, until that child's exec.
+constexpr int kTries = 50;
+constexpr useconds_t kPauseUs = 20'000;
+
+bool lock_file(int fd) {
+  for (int i = 0; i < kTries; ++i) {
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0) return true;
+    if (errno != EWOULDBLOCK) return false;
+    usleep(kPauseUs);
+  }
+  errno = EWOULDBLOCK;
+  return false;
+}
+
 std::string owner_of(int fd) {
   std::array<char, 32> text{};
   const ssize_t length = pread(fd, text.data(), text.size(), 0);
@@ -33,7 +47,7 @@ Result<StateLock> StateLock::take(const std::string& state_dir) {
   const std::string path = state_dir + "/lock";
   const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (fd < 0) return fail(system_error(errno, "cannot open " + path));
-  if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+  if (!lock_file(fd)) {
     const int cause = errno;
     const std::string owner = owner_of(fd);
     close(fd);
