@@ -39,7 +39,8 @@ struct GroupLimits {
 struct GroupUsage {
   uint64_t memory_bytes = 0;
   uint64_t memory_peak_bytes = 0;  // 0 where the kernel does not tell (v2 before Linux 5.19)
-  uint64_t memory_refusals = 0;    // charges that hit the limit; 0 where the kernel does not count them (some v1)
+  uint64_t memory_refusals =
+      0;  // charges that hit the limit; 0 where the kernel does not count them (some v1)
   uint64_t cpu_ns = 0;
   uint64_t throttled_ns = 0;
   uint64_t oom_kills = 0;
