@@ -316,6 +316,7 @@ void Session::end_answer() {
     if (!stream_.input().empty() || stream_.readable()) stream_.call_again();
     return;
   }
+  if (request_.complete && stream_.input().empty() && !stream_.readable()) return close();
   // Closing with unread bytes would reset the connection before the client has seen the answer.
   set_phase(Phase::Lingering, core_.config.linger_timeout);
   stream_.shutdown_write();
