@@ -334,19 +334,23 @@ void Session::linger() {
   if (stream_.peer_closed()) close();
 }
 
+// A body may take longer the larger it is, but not come slower than a minimum rate. Waiting for the replica
+// is not the client's fault.
+bool Session::body_is_late(Nanos now) const {
+  if (!reads_body() || request_.overflow.size() >= core_.config.max_overflow_bytes) return false;
+  uint64_t earned_s = request_.reader.content_bytes() / core_.config.min_body_bytes_per_second;
+  return now >= body_began_ + core_.config.body_timeout + static_cast<Nanos>(earned_s) * kSecond;
+}
+
 void Session::check_deadline(Nanos now) {
-  // A body may take longer the larger it is, but not slower than a minimum rate.
-  Nanos earned = 0;
-  if (phase_ == Phase::Body) {
-    earned = static_cast<Nanos>(request_.reader.content_bytes() / core_.config.min_body_bytes_per_second) *
-             kSecond;
+  if (body_is_late(now)) {
+    Error error{Reason::SlowClient, "the request's body did not arrive in time", ""};
+    return phase_ == Phase::Body ? fail(error) : fail_streaming(error);
   }
-  if (now < deadline_ + earned) return;
+  if (phase_ == Phase::Body || now < deadline_) return;
   switch (phase_) {
     case Phase::Head:
       return fail({Reason::SlowClient, "the request's head did not arrive in time", ""});
-    case Phase::Body:
-      return fail({Reason::SlowClient, "the request's body did not arrive in time", ""});
     case Phase::Queued: {
       core_.leave_queue(*this);
       bool starting = held_reason == Reason::Starting;

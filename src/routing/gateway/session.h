@@ -79,6 +79,7 @@ class Session final : net::StreamHandler {
   void release_body();
   void record();
   void set_phase(Phase phase, Nanos timeout);
+  bool body_is_late(Nanos now) const;
   bool reads_body() const {
     return phase_ == Phase::Body || (phase_ == Phase::Proxying && !request_.complete);
   }
@@ -87,6 +88,7 @@ class Session final : net::StreamHandler {
   net::Stream stream_;
   Phase phase_ = Phase::Idle;
   Nanos deadline_ = 0;
+  Nanos body_began_ = 0;
   size_t scanned_ = 0;     // of the head
   net::RequestHead head_;  // kept for the capacity of its vector
 

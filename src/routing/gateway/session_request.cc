@@ -44,7 +44,8 @@ void Session::begin_request(const net::RequestHead& head) {
     request_.body.reserve(wanted);
   }
   build_forward_head(head);
-  set_phase(Phase::Body, core_.config.body_timeout);
+  phase_ = Phase::Body;
+  body_began_ = core_.now();
   if (head.expect_continue) {
     out_ += "HTTP/1.1 100 Continue\r\n\r\n";
     flush();
