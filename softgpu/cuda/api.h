@@ -113,8 +113,6 @@ TW_EXPORT CUresult cuMemsetD32Async(CUdeviceptr to, unsigned value, size_t n, CU
 TW_EXPORT CUresult cuMemsetD32Async_ptsz(CUdeviceptr to, unsigned value, size_t n, CUstream stream);
 TW_EXPORT CUresult cuMemcpy2DUnaligned_v2(const CUDA_MEMCPY2D* c);
 TW_EXPORT CUresult cuMemcpy2DUnaligned_v2_ptds(const CUDA_MEMCPY2D* c);
-TW_EXPORT CUresult cuMemcpy2DAsync_v2(const CUDA_MEMCPY2D* c, CUstream stream);
-TW_EXPORT CUresult cuMemcpy2DAsync_v2_ptsz(const CUDA_MEMCPY2D* c, CUstream stream);
 
 // pointer.cc
 TW_EXPORT CUresult cuPointerGetAttribute(void* out, int attribute, CUdeviceptr address);

@@ -170,6 +170,7 @@ inline void raise(std::atomic<uint64_t>& value, uint64_t candidate) {
 
 }  // namespace tweendeck::softgpu
 
+// NOLINTBEGIN(bugprone-macro-parentheses): the arguments are names to declare
 // Every call begins like this: it needs cuInit, and most need a current context.
 #define TW_DRIVER(name)                                                     \
   ::tweendeck::softgpu::Driver* name = ::tweendeck::softgpu::Driver::get(); \
@@ -178,3 +179,4 @@ inline void raise(std::atomic<uint64_t>& value, uint64_t candidate) {
   ::tweendeck::softgpu::Context* name = ::tweendeck::softgpu::current_context(); \
   if (name == nullptr) return CUDA_ERROR_INVALID_CONTEXT;                        \
   if (!name->alive) return CUDA_ERROR_CONTEXT_IS_DESTROYED
+// NOLINTEND(bugprone-macro-parentheses)

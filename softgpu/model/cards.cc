@@ -90,7 +90,7 @@ CardInfo make_card_info(const CardSpec& spec, uint32_t index, uint64_t seed, int
   CardInfo info{};
   snprintf(info.model, sizeof info.model, "%.*s", static_cast<int>(model.name.size()), model.name.data());
   snprintf(info.name, sizeof info.name, "Tweendeck Soft %s (simulated)", info.model);
-  const uint64_t high = mix(seed + 2 * index + 1);
+  const uint64_t high = mix(seed + 2 * uint64_t{index} + 1);
   const uint64_t low = mix(high + index);
   memcpy(info.uuid, &high, 8);
   memcpy(info.uuid + 8, &low, 8);

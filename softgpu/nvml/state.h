@@ -25,6 +25,7 @@ bool card_of(nvmlDevice handle, const Model& model, uint32_t& card);
 
 }  // namespace tweendeck::softgpu::nvml
 
+// NOLINTBEGIN(bugprone-macro-parentheses): the arguments are names to declare
 // Every query of a device begins like this.
 #define TW_NVML(model)                                    \
   const auto model = ::tweendeck::softgpu::nvml::model(); \
@@ -33,3 +34,4 @@ bool card_of(nvmlDevice handle, const Model& model, uint32_t& card);
   TW_NVML(model);                         \
   uint32_t card = 0;                      \
   if (!::tweendeck::softgpu::nvml::card_of(handle, *model, card)) return NVML_ERROR_INVALID_ARGUMENT
+// NOLINTEND(bugprone-macro-parentheses)
