@@ -9,6 +9,7 @@ import random
 import struct
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -244,6 +245,41 @@ def test_resize_takes_effect_at_once(make):
     assert tenant.do("info")[:2] == [0, 50 * MIB]
 
 
+class Node:
+    """Does what the daemon does: writes into each slice's limits page what the device measured, six times a second."""
+
+    def __init__(self, gpu, pids_of):
+        self.gpu, self.pids_of, self.stop = gpu, pids_of, threading.Event()
+        self.thread = threading.Thread(target=self.run)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop.set()
+        self.thread.join()
+
+    def run(self):
+        before, sequence = {}, 0
+        while not self.stop.wait(1 / 6):
+            sequence += 1
+            now = time.monotonic_ns()
+            busy = {p["pid"]: p["busy_ns"] for p in self.gpu.state()["cards"][0]["processes"]}
+            percent = {pid: (ns - before.get(pid, (0, ns))[1]) * 100 // max(1, now - before.get(pid, (0, 0))[0])
+                       for pid, ns in busy.items()}
+            before = {pid: (now, ns) for pid, ns in busy.items()}
+            for slice_of, pids in self.pids_of:
+                own = sum(busy.get(pid, 0) for pid in pids)
+                others = sum(share for pid, share in percent.items() if pid not in pids)
+                with slice_of.limits.open("r+b") as page:
+                    page.seek(128 + 2 * SET + 8)
+                    page.write(struct.pack("<QQQ", now, own, others * 10))
+                    page.flush()
+                    page.seek(128 + 2 * SET)
+                    page.write(struct.pack("<Q", sequence))
+
+
 def share_of(gpu, tenants, commands, seconds, settle=0.0):
     """Percent of the card's time that each of the tenants gets, by the device's own account."""
     for tenant, command in zip(tenants, commands):
@@ -279,9 +315,12 @@ def test_one_share_for_all_processes_of_a_slice(make, gpu):
     assert abs(sum(shares) - 30) <= 2, shares
 
 
-def test_two_tenants_share_a_card_as_granted(make, gpu):
-    tenants = [make.tenant(make(0, 300)), make.tenant(make(0, 700))]
-    shares = share_of(gpu, tenants, [("spin", [1_000_000], 5.0, 0, 1)] * 2, 4.0)
+@pytest.mark.parametrize("durations", [[1_000_000], [200_000, 3_000_000, 900_000]])
+def test_two_tenants_share_a_card_as_granted(make, gpu, durations):
+    slices = [make(0, 300), make(0, 700)]
+    tenants = [make.tenant(one) for one in slices]
+    with Node(gpu, [(one, {tenant.pid}) for one, tenant in zip(slices, tenants)]):
+        shares = share_of(gpu, tenants, [("spin", durations, 8.0, 0, 1)] * 2, 5.0, settle=2.0)
     assert abs(shares[0] - 30) <= 2 and abs(shares[1] - 70) <= 2, shares
 
 

@@ -17,8 +17,10 @@ constexpr uint32_t kMaxFlights = 64;  // measured launches of one context that h
 constexpr uint64_t kPausedSleepNs = 1'000'000;
 constexpr uint64_t kLongestSleepNs = 1'000'000;
 constexpr uint64_t kFlightSleepNs = 30'000;
-constexpr uint32_t kFullTrim = 1000;
-constexpr uint32_t kLowestTrim = 50;
+constexpr uint64_t kFullTrim = 1000;
+constexpr uint64_t kLowestTrim = 50;
+constexpr uint64_t kHighestTrim = 20'000;
+constexpr uint64_t kLeastChargeToTrimNs = 5'000'000;  // less says nothing about the ratio
 constexpr uint64_t kSharedAbovePermille = 10;
 constexpr CUresult kNotPermitted = 800;
 
@@ -108,16 +110,15 @@ bool elapsed_ns(CUevent from, CUevent to, int64_t& out) {
 
 uint64_t trimmed(uint64_t measured_ns, const tw_vgpu_device_usage& shared) {
   const uint64_t trim = tw_vgpu_load(&shared.trim_permille);
-  return trim == 0 || trim >= kFullTrim ? measured_ns : measured_ns * trim / kFullTrim;
+  return trim == 0 ? measured_ns : measured_ns * trim / kFullTrim;
 }
 
 // What a finished launch is charged. Alone it is what was measured. With others on the device the interval holds their
-// kernels too, so what was learned alone is the better figure, and else the node's own measurement corrects it.
+// kernels too: what was learned is the better figure, and the node's measurement corrects whatever error is left.
 uint64_t charge_of(uint64_t key, uint64_t measured_ns, const tw_vgpu_device_usage& shared) {
   if (tw_vgpu_load(&shared.shared) == 0) return measured_ns;
   const Duration known = g_durations.find(key);
-  if (known.stable) return measured_ns < known.mean_ns ? measured_ns : known.mean_ns;
-  return trimmed(measured_ns, shared);
+  return trimmed(known.stable && known.mean_ns < measured_ns ? known.mean_ns : measured_ns, shared);
 }
 
 void settle(Lane& lane, const Flight& flight, int device, const tw_vgpu_device_limit& limit) {
@@ -190,12 +191,13 @@ void take_feedback(int device, uint64_t now_ns) {
   const uint64_t new_charged = charged - tw_vgpu_load(&shared.settled_charged_ns);
   tw_vgpu_store(&shared.settled_slice_busy_ns, busy);
   tw_vgpu_store(&shared.settled_charged_ns, charged);
-  if (others && seen != 0 && new_charged > 0) {
+  if (others && tw_vgpu_load(&shared.shared) && new_charged >= kLeastChargeToTrimNs) {
     uint64_t trim = tw_vgpu_load(&shared.trim_permille);
     if (trim == 0) trim = kFullTrim;
-    // Half of the way to what would have been right: a slow integral that does not swing.
-    trim = (trim + trim * new_busy / new_charged) / 2;
-    trim = trim < kLowestTrim ? kLowestTrim : trim > kFullTrim ? kFullTrim : trim;
+    // Towards what would have been right, by at most a fifth per period: periods are short and their edges blurred.
+    const uint64_t wanted = trim * new_busy / new_charged;
+    trim = wanted < trim * 4 / 5 ? trim * 4 / 5 : wanted > trim * 5 / 4 ? trim * 5 / 4 : wanted;
+    trim = trim < kLowestTrim ? kLowestTrim : trim > kHighestTrim ? kHighestTrim : trim;
     tw_vgpu_store(&shared.trim_permille, trim);
   }
   tw_vgpu_store(&shared.shared, others ? 1 : 0);

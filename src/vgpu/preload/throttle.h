@@ -15,7 +15,7 @@
 
 namespace tweendeck::vgpu {
 
-inline constexpr uint64_t kRunAheadNs = 2'000'000;         // default of tw_vgpu_device_limit.run_ahead_us
+inline constexpr uint64_t kRunAheadNs = 4'000'000;         // default of tw_vgpu_device_limit.run_ahead_us
 inline constexpr uint64_t kSampleBelowNs = 200'000;        // shorter kernels of known duration are measured now and then
 inline constexpr uint32_t kSampleEvery = 16;
 inline constexpr uint64_t kInFlightWaitNs = 250'000'000;   // kernels may wait for each other: no launch waits longer for one

@@ -186,6 +186,26 @@ Result<std::vector<Device>> discover(const Api& api, const Identity& identity, c
   return devices;
 }
 
+Result<std::vector<Utilization>> utilization(const Api& api, const std::string& uuid, uint64_t since_us) {
+  if (!api.nvmlDeviceGetHandleByUUID || !api.nvmlDeviceGetProcessUtilization) {
+    return fail(Reason::Unsupported, "the driver does not measure processes", "update the driver");
+  }
+  Handle handle = nullptr;
+  if (const int code = api.nvmlDeviceGetHandleByUUID(uuid.c_str(), &handle); code != kSuccess) {
+    return fail(failure(api, "nvmlDeviceGetHandleByUUID " + uuid, code));
+  }
+  std::vector<ProcessUtilization> rows(kMaxProcesses);
+  auto count = static_cast<unsigned>(rows.size());
+  const int code = api.nvmlDeviceGetProcessUtilization(handle, rows.data(), &count, since_us);
+  if (code == kNotFound) return std::vector<Utilization>{};
+  if (code != kSuccess) return fail(failure(api, "nvmlDeviceGetProcessUtilization", code));
+  std::vector<Utilization> samples;
+  for (size_t i = 0; i < std::min<size_t>(count, rows.size()); ++i) {
+    if (rows[i].time_us > since_us) samples.push_back({rows[i].pid, rows[i].sm_percent, rows[i].time_us});
+  }
+  return samples;
+}
+
 Result<std::vector<Process>> processes(const Api& api, const std::string& uuid) {
   if (!api.nvmlDeviceGetHandleByUUID || !api.nvmlDeviceGetComputeRunningProcesses_v3) {
     return fail(Reason::Unsupported, "the driver cannot list processes", "update the driver");

@@ -48,4 +48,12 @@ struct Process {
 // Compute processes on the GPU with this UUID.
 Result<std::vector<Process>> processes(const Api& api, const std::string& uuid);
 
+struct Utilization {
+  uint32_t pid;
+  uint32_t percent;  // of the device's multiprocessors, over the sampling period that ends at time_us
+  uint64_t time_us;
+};
+// Samples later than `since_us`; empty when nobody was busy. Errors: Unsupported, DriverError.
+Result<std::vector<Utilization>> utilization(const Api& api, const std::string& uuid, uint64_t since_us);
+
 }  // namespace tweendeck::device::nvml

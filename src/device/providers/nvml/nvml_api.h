@@ -20,6 +20,7 @@ using EventSet = struct NvmlEventSet*;
 enum Code : int {
   kSuccess = 0,
   kNotSupported = 3,
+  kNotFound = 6,
   kInsufficientSize = 7,
   kTimeout = 10,
   kGpuIsLost = 15,
@@ -46,6 +47,13 @@ struct ProcessInfo {  // nvmlProcessInfo_t of the _v3 call
   unsigned gpu_instance, compute_instance;
 };
 static_assert(sizeof(ProcessInfo) == 24);
+
+struct ProcessUtilization {  // nvmlProcessUtilizationSample_t
+  unsigned pid;
+  unsigned long long time_us;
+  unsigned sm_percent, memory_percent, encoder_percent, decoder_percent;
+};
+static_assert(sizeof(ProcessUtilization) == 32);
 
 struct EventData {
   Handle device;
@@ -78,6 +86,7 @@ inline constexpr unsigned long long kEventXidCritical = 0x8;
   X(nvmlDeviceGetTotalEccErrors, false, int(Handle, int, int, unsigned long long*))                     \
   X(nvmlDeviceGetRemappedRows, false, int(Handle, unsigned*, unsigned*, unsigned*, unsigned*))          \
   X(nvmlDeviceGetComputeRunningProcesses_v3, false, int(Handle, unsigned*, ProcessInfo*))               \
+  X(nvmlDeviceGetProcessUtilization, false, int(Handle, ProcessUtilization*, unsigned*, unsigned long long)) \
   X(nvmlEventSetCreate, false, int(EventSet*))                                                          \
   X(nvmlEventSetFree, false, int(EventSet))                                                             \
   X(nvmlDeviceRegisterEvents, false, int(Handle, unsigned long long, EventSet))                         \

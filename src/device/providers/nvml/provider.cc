@@ -18,6 +18,9 @@ Result<const Api*> NvmlProvider::api() {
     Result<std::unique_ptr<Api>> loaded = load();
     if (!loaded) return fail(loaded.error());
     api_ = std::move(*loaded);
+    feedback_ = std::make_unique<FeedbackLoop>(pages_, [nvml = api_.get()](const std::string& uuid, uint64_t since_us) {
+      return utilization(*nvml, uuid, since_us);
+    });
   }
   return api_.get();
 }
@@ -105,6 +108,7 @@ Status NvmlProvider::unprepare(std::string_view slice_id) {
 }
 
 Result<SliceUsage> NvmlProvider::usage(std::string_view slice_id) {
+  pages_.reclaim(slice_id, is_alive);
   const Result<UsageReading> reading = pages_.usage(slice_id);
   if (!reading) return fail(reading.error());
   // The tenant writes the page; the driver's own figure, which also knows contexts, cannot be talked down.

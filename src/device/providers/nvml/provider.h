@@ -7,6 +7,7 @@
 
 #include "device/provider.h"
 #include "device/providers/nvml/discovery.h"
+#include "device/providers/nvml/feedback.h"
 #include "device/providers/nvml/nvml_api.h"
 #include "device/providers/nvml/slice_pages.h"
 
@@ -58,7 +59,8 @@ class NvmlProvider : public Provider {
   std::vector<Shown> extra_;
   SlicePages pages_;
   std::unique_ptr<Api> api_;
-  std::unique_ptr<XidWatch> xids_;  // uses api_
+  std::unique_ptr<XidWatch> xids_;        // uses api_
+  std::unique_ptr<FeedbackLoop> feedback_;  // uses api_; a thread
 };
 
 }  // namespace tweendeck::device::nvml

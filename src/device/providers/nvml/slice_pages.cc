@@ -285,4 +285,45 @@ Result<UsageReading> SlicePages::usage(std::string_view slice_id) const {
   return reading;
 }
 
+Result<std::vector<Owner>> SlicePages::reclaim(std::string_view slice_id, const std::function<bool(Owner)>& alive) const {
+  if (Status status = check_id(slice_id); !status) return fail(status.error());
+  const auto page = Mapped<tw_vgpu_usage_page>::open(usage_path(slice_id), true);
+  if (!page) return fail(page.error());
+  struct stat name_space {};
+  if (::stat("/proc/self/ns/pid", &name_space) != 0) return fail(system_error(errno, "cannot read /proc/self/ns/pid"));
+  std::vector<Owner> living;
+  for (uint32_t i = 0; i < tw_vgpu_slot_bound(page->get()); ++i) {
+    uint64_t* word = &(*page)->slots[i].owner;
+    Owner owner = tw_vgpu_load(word);
+    if (owner == 0) continue;
+    // A pid of another namespace cannot be judged from here.
+    const uint64_t theirs = tw_vgpu_load(&(*page)->slots[i].pid_namespace);
+    if ((theirs != 0 && theirs != name_space.st_ino) || alive(owner)) {
+      living.push_back(owner);
+    } else {
+      __atomic_compare_exchange_n(word, &owner, 0, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+    }
+  }
+  return living;
+}
+
+Status SlicePages::write_feedback(std::string_view slice_id, const tw_vgpu_feedback& feedback, Nanos now) const {
+  if (Status status = check_id(slice_id); !status) return status;
+  const auto page = Mapped<tw_vgpu_limits_page>::open(limits_path(slice_id), true);
+  if (!page) return fail(page.error());
+  tw_vgpu_feedback& out = (*page)->feedback[0];
+  tw_vgpu_store(&out.stamp_ns, static_cast<uint64_t>(now));
+  tw_vgpu_store(&out.slice_busy_ns, feedback.slice_busy_ns);
+  tw_vgpu_store(&out.others_permille, feedback.others_permille);
+  tw_vgpu_store(&out.sequence, tw_vgpu_load(&out.sequence) + 1);
+  return {};
+}
+
+Result<tw_vgpu_feedback> SlicePages::feedback(std::string_view slice_id) const {
+  if (Status status = check_id(slice_id); !status) return fail(status.error());
+  const auto page = Mapped<tw_vgpu_limits_page>::open(limits_path(slice_id), false);
+  if (!page) return fail(page.error());
+  return (*page)->feedback[0];
+}
+
 }  // namespace tweendeck::device::nvml

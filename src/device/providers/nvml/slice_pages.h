@@ -6,10 +6,12 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/result.h"
 #include "base/types.h"
 #include "vgpu/page.h"
@@ -25,6 +27,9 @@ struct UsageReading {
   uint64_t refused = 0;
   std::vector<uint32_t> pids;  // that claim a slot; unverified
 };
+
+// Who holds a slot: the word of page.h.
+using Owner = uint64_t;
 
 class SlicePages {
  public:
@@ -42,6 +47,12 @@ class SlicePages {
   // The limits in force. Errors: NotFound, StateCorrupt.
   Result<tw_vgpu_limit_set> limits(std::string_view slice_id) const;
   Result<UsageReading> usage(std::string_view slice_id) const;
+
+  // Frees the slots whose process `alive` denies and answers those that remain.
+  Result<std::vector<Owner>> reclaim(std::string_view slice_id, const std::function<bool(Owner)>& alive) const;
+  // Feedback for the slice's first device; `sequence` and `stamp_ns` are set here.
+  Status write_feedback(std::string_view slice_id, const tw_vgpu_feedback& feedback, Nanos now) const;
+  Result<tw_vgpu_feedback> feedback(std::string_view slice_id) const;
 
  private:
   std::string folder(std::string_view slice_id) const { return root_ + "/" + std::string(slice_id); }

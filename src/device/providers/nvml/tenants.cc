@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <iterator>
 #include <sstream>
 
 namespace tweendeck::device::nvml {
@@ -37,6 +38,23 @@ bool maps_file(uint32_t pid, const std::string& path) {
     if (line_maps(line, file)) return true;
   }
   return false;
+}
+
+std::optional<uint64_t> start_ticks(uint32_t pid) {
+  std::ifstream in("/proc/" + std::to_string(pid) + "/stat");
+  std::string text((std::istreambuf_iterator<char>(in)), {});
+  // The name in parentheses may hold anything; what follows it is field 3, the state.
+  const size_t name_end = text.rfind(')');
+  if (name_end == std::string::npos) return std::nullopt;
+  std::istringstream fields(text.substr(name_end + 1));
+  constexpr int kFieldsBetweenStateAndThreads = 16;  // fields 4 to 19; 20 is threads, 21 skipped, 22 the start
+  std::string state, skipped;
+  uint64_t threads = 0, start = 0;
+  fields >> state;
+  for (int i = 0; i < kFieldsBetweenStateAndThreads; ++i) fields >> skipped;
+  if (!(fields >> threads >> skipped >> start)) return std::nullopt;
+  if ((state == "Z" || state == "X") && threads <= 1) return std::nullopt;
+  return start;
 }
 
 std::vector<uint32_t> tenants(const std::vector<uint32_t>& candidates, const std::string& usage_path) {
