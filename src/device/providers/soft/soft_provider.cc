@@ -32,7 +32,15 @@ class SoftProvider final : public nvml::NvmlProvider {
         library_(options.libraries + "/libnvidia-ml.so.1") {}
 
  private:
-  Result<std::unique_ptr<nvml::Api>> load() override { return nvml::Api::load(library_); }
+  Result<std::unique_ptr<nvml::Api>> load() override {
+    auto api = nvml::Api::load(library_);
+    // These devices were asked for: a library that is there and does not load is a fault, not "no such devices".
+    if (!api && api.error().reason == Reason::DriverMissing) {
+      return fail(Reason::DriverError, api.error().message, "run `make build`");
+    }
+    return api;
+  }
+
   std::string library_;
 };
 
