@@ -299,13 +299,16 @@ double Invocation::number(std::string_view name) const { return parse_number(tex
 uint64_t Invocation::bytes(std::string_view name) const { return parse_bytes(text(name)).value_or(0); }
 Nanos Invocation::duration(std::string_view name) const { return parse_duration(text(name)).value_or(0); }
 
-std::vector<std::string> Invocation::list(std::string_view name) const {
-  std::vector<std::string> given;
+std::vector<std::string> Invocation::each(std::string_view name) const {
   auto found = values_.find(name);
-  if (found != values_.end()) given = found->second;
-  else given.emplace_back(flag(name).fallback);
+  if (found != values_.end()) return found->second;
+  std::string fallback(flag(name).fallback);
+  return fallback.empty() ? std::vector<std::string>() : std::vector<std::string>{fallback};
+}
+
+std::vector<std::string> Invocation::list(std::string_view name) const {
   std::vector<std::string> all;
-  for (const std::string& value : given) {
+  for (const std::string& value : each(name)) {
     for (std::string_view part : split(value, ',')) {
       if (part = trim(part); !part.empty()) all.emplace_back(part);
     }

@@ -87,7 +87,8 @@ class Invocation {
   double number(std::string_view flag) const;
   uint64_t bytes(std::string_view flag) const;
   Nanos duration(std::string_view flag) const;
-  std::vector<std::string> list(std::string_view flag) const;  // comma separated and repeated alike
+  std::vector<std::string> list(std::string_view flag) const;  // List: comma separated and repeated alike
+  std::vector<std::string> each(std::string_view flag) const;  // List: repeated only, commas stay
 
   size_t arg_count() const { return args_.size(); }
   std::string arg(size_t index) const { return index < args_.size() ? args_[index] : std::string(); }

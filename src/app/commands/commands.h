@@ -14,6 +14,21 @@ inline constexpr std::string_view kGroupServe = "Serve models";
 inline constexpr std::string_view kGroupLook = "Look";
 inline constexpr std::string_view kGroupOther = "Other";
 
+cli::Command up_command();
+cli::Command down_command();
+cli::Command serve_command();
+cli::Command apply_command();
+cli::Command scale_command();
+cli::Command stop_command();
+cli::Command run_command();
+cli::Command bench_command();
+cli::Command ps_command();
+cli::Command top_command();
+cli::Command devices_command();
+cli::Command why_command();
+cli::Command events_command();
+cli::Command logs_command();
+cli::Command doctor_command();
 cli::Command help_command();
 cli::Command completion_command();
 cli::Command complete_words_command();  // hidden: what the completion scripts call

@@ -1,0 +1,92 @@
+#include "app/commands/detach.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <filesystem>
+
+#include "net/json.h"
+
+namespace tweendeck::commands {
+namespace {
+
+Result<int> open_log(const std::string& path) {
+  std::error_code error;
+  std::filesystem::create_directories(std::filesystem::path(path).parent_path(), error);
+  struct stat info {};
+  if (stat(path.c_str(), &info) == 0 && info.st_size > kMaxDaemonLogBytes) {
+    std::filesystem::rename(path, path + ".1", error);
+  }
+  int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+  if (fd < 0) return fail(system_error(errno, "cannot open the daemon's log " + path));
+  return fd;
+}
+
+void leave_terminal(int log_fd) {
+  setsid();
+  int null_fd = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+  dup2(null_fd, STDIN_FILENO);
+  dup2(log_fd, STDOUT_FILENO);
+  dup2(log_fd, STDERR_FILENO);
+}
+
+Result<std::string> read_report(int fd, pid_t child, const std::string& log_path) {
+  std::string report;
+  char buffer[4096];
+  for (ssize_t got; (got = ::read(fd, buffer, sizeof buffer)) > 0 || (got < 0 && errno == EINTR);) {
+    if (got > 0) report.append(buffer, static_cast<size_t>(got));
+  }
+  ::close(fd);
+  if (report.starts_with('+')) return report.substr(1);
+  waitpid(child, nullptr, 0);
+  if (report.starts_with('-')) return fail(net::error_from_json(std::string_view(report).substr(1), 500));
+  return fail(Reason::Internal, "the daemon ended while it started", "its log tells more: " + log_path);
+}
+
+}  // namespace
+
+ReadyPipe::~ReadyPipe() {
+  if (fd_ >= 0) ::close(fd_);
+}
+void ReadyPipe::ready(const std::string& summary) { send('+', summary); }
+void ReadyPipe::failed(const Error& error) { send('-', net::error_json(error)); }
+
+void ReadyPipe::send(char kind, const std::string& text) {
+  if (fd_ < 0) return;
+  std::string report = kind + text;
+  // A report is far smaller than a pipe's buffer: one write takes all of it.
+  [[maybe_unused]] ssize_t written = ::write(fd_, report.data(), report.size());
+  ::close(fd_);
+  fd_ = -1;
+}
+
+Result<std::string> run_detached(const std::string& log_path, const std::function<int(ReadyPipe&)>& body) {
+  Result<int> log = open_log(log_path);
+  if (!log) return fail(log.error());
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) return fail(system_error(errno, "cannot make a pipe"));
+  std::fflush(nullptr);
+  pid_t child = fork();
+  if (child < 0) return fail(system_error(errno, "cannot start a process"));
+  if (child == 0) {
+    ::close(ends[0]);
+    leave_terminal(*log);
+    int code = 1;
+    {
+      ReadyPipe pipe(ends[1]);
+      code = body(pipe);
+    }
+    std::fflush(nullptr);
+    _exit(code);
+  }
+  ::close(ends[1]);
+  ::close(*log);
+  return read_report(ends[0], child, log_path);
+}
+
+}  // namespace tweendeck::commands

@@ -1,0 +1,103 @@
+#include "app/commands/wait_ready.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <thread>
+
+#include "app/commands/show.h"
+#include "base/units.h"
+
+namespace tweendeck::commands {
+namespace {
+
+constexpr auto kPollInterval = std::chrono::milliseconds(100);
+// A refusal must stand this long: what an ending replica frees may still arrive.
+constexpr Nanos kHopelessFor = 2 * kSecond;
+
+// A fault that another start does not cure.
+bool is_final(std::string_view reason) {
+  static constexpr std::string_view kFinal[] = {"SliceTooSmall", "ModelCorrupt", "ModelNotFound", "EngineCannotServe",
+                                                "EngineNotInstalled", "EngineInvalid", "CrashLoop", "StartTimeout"};
+  return std::find(std::begin(kFinal), std::end(kFinal), reason) != std::end(kFinal);
+}
+
+// The exit says more than "CrashLoop" where there is one.
+Error replica_error(const net::JsonValue& replica) {
+  const net::JsonValue& exit = replica["last_exit"];
+  bool use_exit = exit.is_object() && !text_of(exit, "message").empty();
+  const net::JsonValue& source = use_exit ? exit : replica;
+  Error error;
+  error.reason = parse_reason(source["reason"].text_or("")).value_or(Reason::ReplicaExited);
+  error.message = fmt::format("{}: {}", text_of(replica, "id"), text_of(source, "message"));
+  error.hint = text_of(source, "hint");
+  if (!error.hint.empty()) return error;
+  error.hint = text_of(replica, "phase") == "pending"
+                   ? fmt::format("it starts by itself once there is room; `tweendeck stop {}` gives up", text_of(replica, "deployment"))
+                   : fmt::format("`tweendeck logs {}` shows what it said", text_of(replica, "id"));
+  return error;
+}
+
+}  // namespace
+
+Standing judge(const net::JsonValue& deployment) {
+  Standing standing;
+  uint64_t wanted = count_of(deployment["spec"], "replicas");
+  uint64_t ready = 0;
+  size_t moving = 0;
+  for (const net::JsonValue& replica : deployment["replicas"].items()) {
+    std::string phase = text_of(replica, "phase");
+    std::string reason = text_of(replica, "reason");
+    std::string exit_reason = text_of(replica["last_exit"], "reason");
+    ready += phase == "ready";
+    bool refused = phase == "pending" && !reason.empty();
+    bool failed = phase == "backoff" && (is_final(reason) || is_final(exit_reason));
+    if (refused || failed) {
+      standing.hopeless = true;
+      standing.error = replica_error(replica);
+    } else if (phase != "ready") {
+      ++moving;
+    }
+  }
+  standing.ready = ready >= wanted && deployment["replicas"].items().size() == wanted;
+  if (moving > 0) standing.hopeless = false;
+  standing.line = fmt::format("{}: {} of {} ready ({})", text_of(deployment, "name"), ready, wanted, phases_line(deployment));
+  return standing;
+}
+
+Status wait_ready(client::LocalApi& api, const std::vector<std::string>& names, Nanos timeout, cli::Output& output) {
+  SystemClock clock;
+  cli::Progress progress(output);
+  Nanos started = clock.now();
+  Nanos hopeless_since = 0;
+  while (true) {
+    bool all_ready = true, hopeless = false;
+    Error error;
+    std::string lines;
+    for (const std::string& name : names) {
+      Result<client::ApiAnswer> answer = api.get("/v1/deployments/" + net::url_encode(name));
+      if (!answer) return fail(answer.error());
+      Standing standing = judge(answer->json);
+      all_ready = all_ready && standing.ready;
+      if (standing.hopeless) {
+        hopeless = true;
+        error = standing.error;
+      }
+      lines += (lines.empty() ? "" : "; ") + standing.line;
+    }
+    if (all_ready) return {};
+    Nanos now = clock.now();
+    if (!hopeless) hopeless_since = 0;
+    else if (hopeless_since == 0) hopeless_since = now;
+    else if (now - hopeless_since >= kHopelessFor) return fail(error);
+    if (now - started >= timeout) {
+      return fail(Reason::Timeout, fmt::format("not ready within {}: {}", format_duration(timeout), lines),
+                  fmt::format("it goes on starting; `tweendeck why {}` tells how it stands", names.front()));
+    }
+    progress.update(lines);
+    std::this_thread::sleep_for(kPollInterval);
+  }
+}
+
+}  // namespace tweendeck::commands

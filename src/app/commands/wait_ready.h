@@ -1,0 +1,25 @@
+// Waits until deployments stand as asked, telling what happens meanwhile.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "app/cli/terminal.h"
+#include "app/client/local_api.h"
+#include "base/clock.h"
+
+namespace tweendeck::commands {
+
+// What one look at a deployment says. Pure.
+struct Standing {
+  bool ready = false;        // every wanted replica is ready
+  bool hopeless = false;     // waiting longer changes nothing: `error` says why
+  Error error;
+  std::string line;          // for progress
+};
+Standing judge(const net::JsonValue& deployment);
+
+// Returns when all are ready. Errors: Timeout; the reason of a replica that cannot start, after it was seen twice.
+Status wait_ready(client::LocalApi& api, const std::vector<std::string>& names, Nanos timeout, cli::Output& output);
+
+}  // namespace tweendeck::commands

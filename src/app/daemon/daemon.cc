@@ -1,0 +1,214 @@
+#include "app/daemon/daemon.h"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <fstream>
+
+#include "app/client/state_dir.h"
+#include "base/log.h"
+#include "base/units.h"
+
+namespace tweendeck::daemon {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr Nanos kEndMargin = 30 * kSecond;  // beyond the drain: for processes to end
+
+Status make_private_dir(const std::string& path) {
+  std::error_code error;
+  fs::create_directories(path, error);
+  if (error) return fail(system_error(error.value(), fmt::format("cannot make the directory {}", path)));
+  return {};
+}
+
+// Where sockets go whose path would be too long: a directory of this user only.
+std::string runtime_dir(const cli::Environment& environment) {
+  if (geteuid() == 0) return "/run/tweendeck";
+  std::string given = environment("XDG_RUNTIME_DIR").value_or("");
+  return given.empty() ? fmt::format("/tmp/tweendeck-{}", geteuid()) : given + "/tweendeck";
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Daemon>> Daemon::start(DaemonConfig config) {
+  std::unique_ptr<Daemon> daemon(new Daemon(std::move(config)));
+  for (Status (Daemon::*step)() : {&Daemon::open_state, &Daemon::open_devices, &Daemon::start_controller,
+                                   &Daemon::start_gateway, &Daemon::start_api}) {
+    if (Status done = (*daemon.*step)(); !done) return fail(done.error());
+  }
+  daemon->housekeep();
+  return daemon;
+}
+
+Daemon::~Daemon() { stop(0); }
+
+Status Daemon::open_state() {
+  started_wall_ns_ = clock_.wall_now();
+  sandboxed_ = geteuid() == 0;
+  if (Status made = make_private_dir(config_.state_dir); !made) return made;
+  Result<std::unique_ptr<serving::StateStore>> store = serving::StateStore::open(config_.state_dir);
+  if (!store) return fail(store.error());
+  store_ = std::move(*store);
+  Result<std::string> program = own_program();
+  if (!program) return fail(program.error());
+  Result<InstallPaths> paths = find_install_paths(*program, config_.engines, config_.environment);
+  if (!paths) return fail(paths.error());
+  paths_ = std::move(*paths);
+  return {};
+}
+
+Status Daemon::open_devices() {
+  Result<std::unique_ptr<Devices>> devices = Devices::open(config_.state_dir, config_.soft_gpus, paths_, sandboxed_);
+  if (!devices) return fail(devices.error());
+  devices_ = std::move(*devices);
+  for (const Error& degraded : devices_->degraded()) {
+    log::warning("Found a degraded mode", {{"reason", degraded.reason}, {"message", degraded.message}});
+  }
+  if (!sandboxed_) {
+    log::warning("Found a degraded mode", {{"reason", Reason::SandboxUnavailable}, {"message", "the daemon is not root"}});
+  }
+  return {};
+}
+
+serving::Ports Daemon::ports() {
+  SliceBroker& broker = devices_->broker();
+  serving::Ports ports;
+  ports.list_devices = [&broker] { return broker.devices(); };
+  ports.acquire_slice = [&broker](const serving::DeploymentSpec& spec, const std::string& owner, const std::string& id) {
+    return broker.acquire(spec, owner, id);
+  };
+  ports.release_slice = [&broker](const std::string& id) { return broker.release(id); };
+  ports.list_slices = [&broker] { return broker.slices(); };
+  ports.slice_usage = [&broker](const std::string& id) { return broker.usage(id); };
+  ports.publish_endpoint = [this](const Endpoint& endpoint) { board_.publish(endpoint); };
+  ports.remove_endpoint = [this](const std::string& id) { board_.remove(id); };
+  ports.requests_in_flight = [this](const std::string& id) { return board_.in_flight(id); };
+  ports.on_event = [this](const serving::Event& event) {
+    registry_.counter("tweendeck_events_total", "Events by action and reason.",
+                      {{"action", event.action}, {"reason", std::string(to_string(event.reason))}}).add();
+  };
+  return ports;
+}
+
+Status Daemon::start_controller() {
+  Result<serving::EngineCatalog> catalog = serving::EngineCatalog::load(paths_.engines, paths_.python, paths_.bin);
+  if (!catalog) return fail(catalog.error());
+  catalog_ = std::move(*catalog);
+  serving::ControllerConfig config;
+  config.state_dir = config_.state_dir;
+  config.shim = paths_.shim;
+  config.python = paths_.python;
+  config.bin_dir = paths_.bin;
+  config.drain = config_.drain;
+  Result<std::unique_ptr<serving::Controller>> controller =
+      serving::Controller::start(config, ports(), *store_, *catalog_, clock_);
+  if (!controller) return fail(controller.error());
+  controller_ = std::move(*controller);
+  for (const device::SliceEvent& event : devices_->take_events()) record(event);
+  return {};
+}
+
+routing::gateway::GatewayEvents Daemon::gateway_events() {
+  // Called on the gateway's loop, which must not wait for the disk: counters and log only.
+  routing::gateway::GatewayEvents events;
+  events.on_endpoint_error = [](const std::string& endpoint, const Error& error, bool answering) {
+    log::warning("Lost a replica's connection", {{"replica", endpoint}, {"reason", error.reason}, {"detail", error.message},
+                                                 {"answering", answering}});
+  };
+  events.on_retry = [](const std::string& model, const std::string& from, const std::string& to) {
+    log::info("Retried a request", {{"model", model}, {"from", from}, {"to", to.empty() ? "queue" : to}});
+  };
+  return events;
+}
+
+Status Daemon::start_gateway() {
+  gateway_ = std::make_unique<routing::gateway::Gateway>(config_.gateway, config_.router, registry_, clock_, gateway_events());
+  if (Status started = gateway_->start(); !started) return started;
+  scraper_ = std::make_unique<routing::sources::MetricsScraper>(
+      gateway_->loop(), registry_, routing::sources::ScraperConfig{},
+      [this](const std::string& id, const EndpointLoad& load) { gateway_->set_load(id, load); });
+  scraper_->start();
+  board_.connect(*gateway_, *scraper_, [this](const std::string& engine) { return metric_names(engine); });
+  return {};
+}
+
+routing::sources::MetricNames Daemon::metric_names(const std::string& engine) const {
+  Result<const serving::EngineSpec*> spec = catalog_->find(engine);
+  if (!spec) return {};
+  return {.running = (*spec)->metric_running,
+          .waiting = (*spec)->metric_waiting,
+          .kv_cache_usage = (*spec)->metric_kv_cache_usage};
+}
+
+Status Daemon::start_api() {
+  std::string runtime = runtime_dir(config_.environment);
+  socket_path_ = client::choose_socket_path(config_.state_dir, runtime);
+  std::string pointer = config_.state_dir + "/socket";
+  if (socket_path_.starts_with(config_.state_dir + "/")) {
+    ::unlink(pointer.c_str());
+  } else {
+    if (Status made = make_private_dir(runtime); !made) return made;
+    std::ofstream file(pointer, std::ios::trunc);
+    if (!(file << socket_path_ << '\n' << std::flush)) return fail(system_error(errno, "cannot write " + pointer));
+  }
+  api_ = std::make_unique<net::ControlServer>();
+  add_read_routes();
+  add_write_routes();
+  add_stream_routes();
+  return api_->start(socket_path_);
+}
+
+void Daemon::record(const device::SliceEvent& event) {
+  controller_->record_event(event.slice_id.empty() ? "devices" : event.slice_id, event.reason,
+                            event.reason == Reason::OutOfMemory ? "Killed" : "Recovered", event.message);
+}
+
+void Daemon::housekeep() {
+  for (const device::SliceEvent& event : devices_->manager().tend()) record(event);
+  std::vector<Slice> slices = devices_->broker().slices();
+  metrics_.update(devices_->broker().devices(), slices, uses(slices), controller_->list());
+}
+
+std::optional<DaemonRequest> Daemon::pending_request() {
+  std::scoped_lock lock(request_mutex_);
+  return request_;
+}
+
+Status Daemon::stop_replicas(Nanos drain) {
+  if (Status removed = controller_->remove_all(drain); !removed) return removed;
+  return controller_->wait_gone("", drain + kEndMargin);
+}
+
+void Daemon::stop(Nanos drain) {
+  if (stopping_.exchange(true)) return;
+  // The controller goes before the gateway: it asks the gateway questions, which answers only while it runs.
+  if (api_ != nullptr) api_->stop();
+  controller_.reset();
+  board_.disconnect();
+  scraper_.reset();
+  if (gateway_ != nullptr) gateway_->stop(drain);
+  gateway_.reset();
+  devices_.reset();
+  store_.reset();
+}
+
+std::string Daemon::gateway_url() const {
+  bool tls = !config_.gateway.cert_file.empty();
+  std::string ip = config_.gateway.listen.ip == "0.0.0.0" ? "127.0.0.1" : config_.gateway.listen.ip;
+  return fmt::format("{}://{}:{}", tls ? "https" : "http", ip, gateway_->port());
+}
+
+std::string Daemon::summary() const {
+  std::string names;
+  for (const Device& device : devices_->broker().devices()) {
+    names += fmt::format("{}{} ({}, {})", names.empty() ? "" : ", ", device.id, device.model, format_bytes(device.memory_bytes));
+  }
+  return fmt::format("gateway {}, state {}, devices {}", gateway_url(), config_.state_dir, names);
+}
+
+}  // namespace tweendeck::daemon

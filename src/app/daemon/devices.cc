@@ -1,0 +1,43 @@
+#include "app/daemon/devices.h"
+
+#include "device/providers/cpu/cpu_provider.h"
+#include "device/providers/nvidia/nvidia_provider.h"
+#include "device/providers/soft/soft_provider.h"
+
+namespace tweendeck::daemon {
+
+Result<std::unique_ptr<Devices>> Devices::open(const std::string& state_dir, const std::string& soft_gpus,
+                                               const InstallPaths& paths, bool sandboxed) {
+  std::unique_ptr<Devices> devices(new Devices());
+  if (Result<std::unique_ptr<device::Groups>> groups = device::Groups::open(devices->kernel_, "/", state_dir); groups) {
+    devices->groups_ = std::move(*groups);
+  } else {
+    devices->degraded_.push_back(groups.error());
+  }
+  device::nvml::Options pages{
+      .pages_dir = state_dir + "/vgpu", .vgpu_library = paths.vgpu_library, .sandboxed = sandboxed};
+  devices->providers_.push_back(std::make_unique<device::CpuProvider>(devices->kernel_, devices->groups_.get()));
+  devices->providers_.push_back(device::make_nvidia_provider(pages));
+  if (!soft_gpus.empty()) {
+    Result<std::unique_ptr<device::Provider>> soft =
+        device::make_soft_provider({.pages = pages,
+                                    .cards = soft_gpus,
+                                    .model_path = state_dir + "/softgpu/model",
+                                    .libraries = paths.softgpu_libraries,
+                                    .tool = paths.softgpu_tool});
+    if (!soft) return fail(soft.error());
+    devices->providers_.push_back(std::move(*soft));
+  }
+  Result<device::Journal> journal = device::Journal::open(state_dir + "/slices.journal", devices->disk_);
+  if (!journal) return fail(journal.error());
+
+  std::vector<device::Provider*> providers;
+  for (const auto& provider : devices->providers_) providers.push_back(provider.get());
+  devices->manager_ =
+      std::make_unique<device::DeviceManager>(providers, std::move(*journal), devices->groups_.get());
+  devices->events_ = devices->manager_->recover();
+  devices->broker_ = std::make_unique<SliceBroker>(*devices->manager_);
+  return devices;
+}
+
+}  // namespace tweendeck::daemon
