@@ -25,8 +25,8 @@ std::unique_ptr<DeviceMemory> DeviceMemory::create(uint64_t card_bytes) {
 }
 
 DeviceMemory::~DeviceMemory() {
-  munmap(reinterpret_cast<void*>(window_),
-         window_bytes_);  // NOLINT(performance-no-int-to-ptr): an address for callers
+  // NOLINTNEXTLINE(performance-no-int-to-ptr): an address that callers see as a number
+  munmap(reinterpret_cast<void*>(window_), window_bytes_);
   munmap(bytes_, window_bytes_);
 }
 
