@@ -79,8 +79,10 @@ void Controller::Impl::acquire(Managed& managed) {
   if (!grant) return refuse(grant.error());
   managed.grant = std::move(*grant);
   managed.told.clear();
+  managed.slice = managed.grant->slice;
+  managed.simulated_device = managed.grant->simulated;
   on_slice_acquired(replica);
-  const Slice& slice = managed.grant->slice;
+  const Slice& slice = managed.slice;
   event(replica.id, slice.isolation_reason, "SliceAcquired",
         fmt::format("{} of {}, isolation {}", words(slice.share), slice.device_id, to_string(slice.isolation)));
 }
@@ -159,8 +161,19 @@ void Controller::Impl::adopt(Managed& managed, const Action& action) {
   managed.pid = record->engine_pid;
   managed.pid_start_ticks = record->engine_start_ticks;
   managed.next_probe = 0;
+  find_slice(managed);
   apply_action(replica, action, clock.now());
   event(replica.id, Reason::None, "Adopted", fmt::format("pid {} on port {} was running already", managed.pid, managed.port));
+}
+
+// What the device room holds for a replica that this controller did not start itself.
+void Controller::Impl::find_slice(Managed& managed) {
+  for (const Slice& slice : ports.list_slices()) {
+    if (slice.id == managed.replica.slice_id) managed.slice = slice;
+  }
+  for (const Device& device : ports.list_devices()) {
+    if (device.id == managed.slice.device_id) managed.simulated_device = device.simulated;
+  }
 }
 
 void Controller::Impl::end(Managed& managed, const Action& action) {
@@ -187,6 +200,7 @@ void Controller::Impl::release(Managed& managed) {
     return;
   }
   managed.grant.reset();
+  managed.slice = {};
   on_slice_released(replica);
   save_or_warn(managed);
   // Whoever waits for room may ask again at once.

@@ -231,7 +231,10 @@ Result<DeploymentView> Controller::get(const std::string& name) const {
 Status Controller::wait_gone(const std::string& name, Nanos timeout) const {
   std::unique_lock lock(impl_->mutex);
   const auto gone = [&] {
-    return name.empty() ? impl_->deployments.empty() && impl_->views.empty() : !impl_->deployments.contains(name);
+    if (name.empty()) return impl_->deployments.empty() && impl_->views.empty();
+    return !impl_->deployments.contains(name) && std::ranges::none_of(impl_->views, [&name](const auto& entry) {
+      return entry.second.deployment == name;
+    });
   };
   timeout = std::min(timeout, kForeverWait);
   if (impl_->changed.wait_for(lock, std::chrono::nanoseconds(timeout), gone)) return {};

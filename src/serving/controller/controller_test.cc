@@ -302,6 +302,7 @@ TEST_F(ControllerTest, ARestartAdoptsWhatRuns) {
   ASSERT_TRUE(wait_ready("chat", 2)) << story("chat");
   EXPECT_EQ(replica("chat-1").pid, pids[0]);
   EXPECT_EQ(replica("chat-1").restarts, 0u);
+  EXPECT_EQ(replica("chat-1").slice.device_id, "cpu0");
   EXPECT_NE(replica("chat-2").pid, pids[1]);
   EXPECT_EQ(replica("chat-2").restarts, 1u);
   EXPECT_THAT(actions_of("chat-1"), Contains("Adopted"));

@@ -37,7 +37,9 @@ struct Managed {
   uint32_t uid_index = 0;
   uint64_t oom_kills_seen = 0;
   StoredReplica stored;            // as last written; differs = must be written
-  std::optional<SliceGrant> grant;
+  std::optional<SliceGrant> grant; // nothing for an adopted replica until it starts again
+  Slice slice;                     // as granted, or as found at adoption; id is "" without one
+  bool simulated_device = false;
   uint64_t launch = 0;
   uint16_t port = 0;
   int32_t pid = 0;                 // of the engine
@@ -76,6 +78,7 @@ struct Controller::Impl {
   void launch(Managed& managed);
   Status start_process(Managed& managed, const StoredDeployment& deployment, const EngineSpec& engine);
   void adopt(Managed& managed, const Action& action);
+  void find_slice(Managed& managed);
   void end(Managed& managed, const Action& action);
   void release(Managed& managed);
   void forget(const std::string& id);

@@ -214,7 +214,7 @@ void Controller::Impl::read_exit(Managed& managed) {
   if (facts.shim && facts.shim->launch != managed.launch) facts.shim.reset();
   facts.status = its.status();
   facts.wall_now = clock.wall_now();
-  if (managed.grant) facts.memory_bytes = managed.grant->slice.share.memory_bytes;
+  facts.memory_bytes = managed.slice.share.memory_bytes;
   if (auto owner = deployment(replica.deployment); owner && facts.memory_bytes == 0) {
     facts.memory_bytes = owner->spec.claim.share.memory_bytes;
   }

@@ -36,8 +36,8 @@ std::vector<std::string> model_names(const StoredDeployment& deployment) {
 
 void Controller::Impl::publish() {
   publish_endpoints();
+  flush_events();  // before the views: who sees that a replica is gone finds its last event
   publish_views();
-  flush_events();
 }
 
 Endpoint Controller::Impl::endpoint(const Managed& managed, const StoredDeployment& deployment,
@@ -54,7 +54,7 @@ Endpoint Controller::Impl::endpoint(const Managed& managed, const StoredDeployme
   result.max_in_flight =
       deployment.spec.max_in_flight != 0 ? deployment.spec.max_in_flight : managed.status.max_in_flight;
   result.engine = deployment.engine;
-  result.simulated = (engine != nullptr && engine->simulated) || (managed.grant && managed.grant->simulated);
+  result.simulated = (engine != nullptr && engine->simulated) || managed.simulated_device;
   if (engine != nullptr && result.port != 0) result.metrics_path = engine->metrics_path;
   return result;
 }
@@ -104,7 +104,7 @@ ReplicaView Controller::Impl::view(Managed& managed) {
   result.reason = replica.reason;
   result.message = replica.message;
   result.hint = replica.hint;
-  if (managed.grant) result.slice = managed.grant->slice;
+  result.slice = managed.slice;
   result.pid = managed.pid;
   result.pid_start_ticks = managed.pid_start_ticks;
   result.port = replica.alive ? managed.port : uint16_t{0};
@@ -123,19 +123,8 @@ ReplicaView Controller::Impl::view(Managed& managed) {
 void Controller::Impl::publish_views() {
   std::map<std::string, ReplicaView> now;
   std::map<std::string, std::vector<std::string>> last_lines;
-  // An adopted replica's slice is known to the device room only.
-  std::vector<Slice> slices;
-  const bool needs_slices = std::ranges::any_of(replicas, [](const auto& entry) {
-    return !entry.second.grant && !entry.second.replica.slice_id.empty() && entry.second.replica.alive;
-  });
-  if (needs_slices) slices = ports.list_slices();
   for (auto& [id, managed] : replicas) {
-    ReplicaView each = view(managed);
-    if (each.slice.id.empty()) {
-      const auto held = std::ranges::find(slices, managed.replica.slice_id, &Slice::id);
-      if (held != slices.end()) each.slice = *held;
-    }
-    now.emplace(id, std::move(each));
+    now.emplace(id, view(managed));
     if (!managed.tail.empty()) last_lines.emplace(id, managed.tail);
   }
   {
