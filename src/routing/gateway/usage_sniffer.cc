@@ -23,6 +23,7 @@ uint64_t number_of(std::string_view text, std::string_view quoted_key) {
 }  // namespace
 
 void UsageSniffer::update(std::string_view content) {
+  if (content.empty()) return;
   if (content.size() > kTailBytes) {
     size_ += content.size() - kTailBytes;
     content.remove_prefix(content.size() - kTailBytes);
