@@ -46,10 +46,14 @@ struct Account {
   uint64_t foreign_sample = 0;  // requests of others in the last report
   uint64_t foreign = 0;  // in both of the last two reports: one report may still hold what we just finished
 
-  // Work of the requests that were told to wait for this endpoint in the present sweep over the held ones.
-  uint64_t held_tokens = 0;
+  // Requests that were told to wait for this endpoint since the last change, in the order of their first
+  // offer. A request that is offered again meanwhile is known by its prompt, so it does not wait for itself.
+  struct Held {
+    uint64_t prompt;
+    uint64_t tokens;  // of work, prompt and answer
+  };
+  std::vector<Held> held;
   uint64_t held_version = 0;
-  Nanos held_until = 0;
 
   uint32_t in_flight() const { return static_cast<uint32_t>(tickets.size()); }
   bool full() const { return endpoint.max_in_flight != 0 && tickets.size() >= endpoint.max_in_flight; }
@@ -66,6 +70,13 @@ struct Account {
 inline uint64_t expected_output(const Request& request, const Pace& pace) {
   const uint64_t typical = pace.typical_output_tokens();
   return request.max_output_tokens == 0 ? typical : std::min(request.max_output_tokens, typical);
+}
+
+// At most so many waiting requests are counted per endpoint; later ones see these ahead of them.
+inline constexpr size_t kMaxHeldCounted = 256;
+
+inline uint64_t prompt_id(const Request& request) {
+  return request.prefix.empty() ? request.prompt_tokens : request.prefix.back() ^ request.prompt_tokens;
 }
 
 // How long until this request ends. Past its expected end it is expected to take as long again as it is late,

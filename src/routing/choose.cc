@@ -121,13 +121,19 @@ uint64_t Router::Impl::saturation_tokens(const Pace& pace) const {
 
 // Tokens that could be prefilled until a full endpoint has a place for one more, those held for it served
 // first.
-uint64_t Router::Impl::wait_tokens(const Account& account, Nanos now) const {
+uint64_t Router::Impl::wait_tokens(const Account& account, const Request& request, Nanos now) const {
   Nanos soonest = INT64_MAX;
   for (Ticket ticket : account.tickets) {
     soonest = std::min(soonest, remaining_time(tickets.at(ticket), *account.pace, now));
   }
-  const bool same_sweep = account.held_version == version && now < account.held_until;
-  const uint64_t ahead = same_sweep ? account.held_tokens / account.endpoint.max_in_flight : 0;
+  uint64_t ahead = 0;
+  if (account.held_version == version) {
+    for (const Account::Held& held_request : account.held) {
+      if (held_request.prompt == prompt_id(request)) break;
+      ahead += held_request.tokens;
+    }
+    ahead /= account.endpoint.max_in_flight;
+  }
   return in_prefill_tokens(soonest, *account.pace) + ahead;
 }
 
@@ -140,12 +146,13 @@ Pick Router::Impl::hold_for(const Candidate& wanted, const Request& request, uin
   pick.cached_tokens = wanted.cached;
   pick.retry_at = now + std::clamp(estimate, kMinRetry, kMaxRetry);
 
-  const bool same_sweep = account.held_version == version && now < account.held_until;
-  const Nanos decode = static_cast<Nanos>(expected_output(request, pace)) * pace.decode_ns_per_token();
-  const uint64_t work = wanted.uncached + in_prefill_tokens(decode, pace);
-  account.held_tokens = same_sweep ? account.held_tokens + work : work;
-  account.held_until = same_sweep ? std::min(account.held_until, pick.retry_at) : pick.retry_at;
+  if (account.held_version != version) account.held.clear();
   account.held_version = version;
+  const uint64_t prompt = prompt_id(request);
+  const bool known = std::ranges::find(account.held, prompt, &Account::Held::prompt) != account.held.end();
+  if (known || account.held.size() == kMaxHeldCounted) return pick;
+  const Nanos decode = static_cast<Nanos>(expected_output(request, pace)) * pace.decode_ns_per_token();
+  account.held.push_back({prompt, wanted.uncached + in_prefill_tokens(decode, pace)});
   return pick;
 }
 
@@ -173,7 +180,7 @@ Pick Router::Impl::choose_by_prefix(const Request& request, Nanos now) {
     const bool keep = wanted->load + wanted->uncached <= elsewhere + allowance;
     return dispatch(request, keep ? wanted->slot : other->slot, now);
   }
-  const uint64_t wait = wait_tokens(account, now);
+  const uint64_t wait = wait_tokens(account, request, now);
   const bool worth_waiting = !wanted->shared || gain > saturation;
   if (worth_waiting && wait + wanted->uncached <= elsewhere + gain + allowance) {
     return hold_for(*wanted, request, wait, now);

@@ -41,7 +41,7 @@ struct Router::Impl {
   const Candidate* preferred() const;  // holds the longest prefix; nullptr = nobody holds any
   const Candidate* cheapest_free(const Candidate* but) const;  // with a free place; nullptr = all are full
   uint64_t saturation_tokens(const Pace& pace) const;
-  uint64_t wait_tokens(const Account& account, Nanos now) const;
+  uint64_t wait_tokens(const Account& account, const Request& request, Nanos now) const;
   Pick hold_for(const Candidate& wanted, const Request& request, uint64_t wait, Nanos now);
 
   RouterConfig config;

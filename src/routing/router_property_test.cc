@@ -29,8 +29,8 @@ struct SlowEndpoint {
   std::vector<Chain> chains;
   std::map<uint64_t, uint32_t> followers;
   uint64_t last = 0;
-  uint64_t held_tokens = 0, held_version = 0;
-  Nanos held_until = 0;
+  std::vector<std::tuple<Chain, uint64_t, uint64_t>> held;  // chain, prompt tokens, work
+  uint64_t held_version = 0;
 
   size_t known(const Chain& chain) const {
     size_t best = 0;
@@ -182,9 +182,16 @@ class SlowRouter {
       const Nanos end = r.first_byte >= 0 ? r.first_byte + decode : r.at + prefill + decode;
       soonest = std::min(soonest, std::abs(end - now));
     }
-    if (wanted->held_version != version || now >= wanted->held_until) wanted->held_tokens = 0;
-    const uint64_t wait = static_cast<uint64_t>(soonest / pace.prefill_ns_per_token()) +
-                          wanted->held_tokens / wanted->data.max_in_flight;
+    if (wanted->held_version != version) wanted->held.clear();
+    wanted->held_version = version;
+    uint64_t ahead = 0;
+    bool known = false;
+    for (const auto& [chain, prompt, work] : wanted->held) {
+      known |= chain == q.prefix && prompt == q.prompt_tokens;
+      if (!known) ahead += work;
+    }
+    const uint64_t wait =
+        static_cast<uint64_t>(soonest / pace.prefill_ns_per_token()) + ahead / wanted->data.max_in_flight;
     if ((shared && gain <= saturation) || wait + q.prompt_tokens - hit > elsewhere + gain + allowance)
       return other;
 
@@ -193,12 +200,9 @@ class SlowRouter {
     held.cached_tokens = hit;
     held.retry_at =
         now + std::clamp(static_cast<Nanos>(wait) * pace.prefill_ns_per_token(), 10 * kMillisecond, kSecond);
-    wanted->held_until =
-        wanted->held_tokens == 0 ? held.retry_at : std::min(wanted->held_until, held.retry_at);
-    wanted->held_tokens += q.prompt_tokens - hit +
-                           output(q) * static_cast<uint64_t>(pace.decode_ns_per_token()) /
-                               static_cast<uint64_t>(pace.prefill_ns_per_token());
-    wanted->held_version = version;
+    const uint64_t answer = output(q) * static_cast<uint64_t>(pace.decode_ns_per_token()) /
+                            static_cast<uint64_t>(pace.prefill_ns_per_token());
+    if (!known) wanted->held.emplace_back(q.prefix, q.prompt_tokens, q.prompt_tokens - hit + answer);
     return nullptr;
   }
 

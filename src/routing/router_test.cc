@@ -125,11 +125,16 @@ TEST_F(RouterTest, WaitsOnlyAsLongAsItPays) {
   EXPECT_EQ(held.reason, Reason::PreferredBusy);
   EXPECT_EQ(held.endpoint_id, home);
   EXPECT_GT(held.retry_at, now);
+  // Offering it again changes nothing: it does not wait for itself.
+  for (int i = 0; i < 100; ++i) EXPECT_EQ(pick(conversation('h', 16200)), held);
   // Enough others wait for it already: the next one is served sooner elsewhere, though its prompt is computed
   // again.
   int waiting = 1;
   Pick next;
-  while ((next = pick(conversation('h', 16200))).kind == Pick::Kind::Hold) ASSERT_LT(++waiting, 100);
+  while ((next = pick(conversation('h', 16200 + 64u * static_cast<size_t>(waiting)))).kind ==
+         Pick::Kind::Hold) {
+    ASSERT_LT(++waiting, 100);
+  }
   EXPECT_NE(next.endpoint_id, home);
   EXPECT_GT(waiting, 1);
   router.finished(next.ticket, true, 0, 1, now);
