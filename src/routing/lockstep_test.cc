@@ -185,8 +185,8 @@ class Lockstep {
 };
 
 // Clients come in another order each turn, and a first part that all share must not keep everybody on one
-// replica. Where answers take long against prompts, waiting costs more than computing again, and more
-// requests move.
+// replica. Where answers take long against prompts, staying with the cache may cost a
+// tenth of the throughput at most.
 TEST(Lockstep, AffinityRecomputesLittleAndKeepsBothReplicasBusy) {
   for (int at_once : {2, 9}) {
     for (uint64_t system_bytes : {0, 2000}) {
@@ -202,7 +202,7 @@ TEST(Lockstep, AffinityRecomputesLittleAndKeepsBothReplicasBusy) {
         Outcome rotation = Lockstep(load, Policy::RoundRobin).run();
         const bool prompts_matter = system_bytes == 0 && decode_ms <= 15;
         EXPECT_LE(affinity.recomputed * (prompts_matter ? 4 : 1), rotation.recomputed);
-        EXPECT_LE(affinity.took * 100, rotation.took * 108);
+        EXPECT_LE(affinity.took * 100, rotation.took * 110);
         EXPECT_LT(affinity.p50() * 10, rotation.p50() * (at_once == 2 ? 6 : 10));
         EXPECT_GE(std::min(affinity.served["chat-1"], affinity.served["chat-2"]), 54 / 4);
       }
