@@ -1,35 +1,41 @@
 """kill -9 of the daemon and of replicas: nothing is lost, leaked, duplicated or orphaned."""
 import concurrent.futures
-import json
+import os
 import pathlib
 import random
 import signal
-import subprocess
 import threading
 import time
 
-import pytest
 import requests
 
-from conftest import SOAK, TWEENDECK, processes_mentioning, wait_for
+from conftest import SOAK, wait_for
 
 KILLS = 200 if SOAK else 20
 
 
 def engine_pids(deck):
-    """Every live model server of this state directory, found without asking the daemon."""
-    return {pid for pid in processes_mentioning(f"TWEENDECK_STATE_DIR={deck.state}")}
-
-
-def slices_on_machine(deck):
-    """Cgroups of this state directory's slices, read from the file system."""
+    """Every live process of a replica of this state directory, found without asking the daemon: a sandbox shows its
+    replica's working directory in its mount table."""
     found = set()
-    for procs in pathlib.Path("/sys/fs/cgroup").rglob("cgroup.procs"):
-        if any(part.startswith("tweendeck-") for part in procs.parts):
-            pids = procs.read_text().split()
-            if pids and set(map(int, pids)) & engine_pids(deck):
-                found.add(procs.parent.name)
+    for entry in pathlib.Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and f"{deck.state}/replicas/" in (entry / "mountinfo").read_text() \
+                    and (entry / "comm").read_text().strip() != "tweendeck-shim":
+                found.add(int(entry.name))
+        except OSError:
+            continue
     return found
+
+
+def slice_groups(pid):
+    """The cgroup directories of a replica's slice, read from the kernel."""
+    groups = set()
+    for line in pathlib.Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if "/tweendeck-" in path:
+            groups |= {group for group in pathlib.Path("/sys/fs/cgroup").glob(f"*{controllers}*{path}")}
+    return groups
 
 
 def settled(deck):
@@ -41,7 +47,7 @@ def settled(deck):
         if any(replica["phase"] != "ready" for replica in found["replicas"]):
             return False
     known = {replica["pid"] for found in deployments for replica in found["replicas"]}
-    return known <= engine_pids(deck)
+    return known == engine_pids(deck)
 
 
 def test_daemon_killed_at_random_moments_of_serve_scale_stop(make_deck):
@@ -60,10 +66,14 @@ def test_daemon_killed_at_random_moments_of_serve_scale_stop(make_deck):
         runner.join()
         deck.start()
         wait_for(lambda: settled(deck), 60, f"desired = actual after kill {kill} in {command}")
+    deck.run("serve", "sim-3b", "--name", "last", "--memory", "10Gi", "--compute", "10")
+    groups = {group.parent for pid in engine_pids(deck) for group in slice_groups(pid)}
     deck.run("down", "--drain", "0s")
     deck.process.wait(30)
     wait_for(lambda: not engine_pids(deck), 10, "no engine survives down")
-    assert not slices_on_machine(deck)
+    leaked = [path for group in groups for path in group.glob("*/cgroup.procs")]
+    assert not leaked, "cgroups of slices are left"
+    assert not list(deck.state.glob("vgpu/*/*")), "pages of slices are left"
 
 
 def test_requests_end_engines_stop_and_new_ones_succeed_after_a_kill(make_deck):
@@ -119,7 +129,6 @@ def test_replica_killed_under_load_loses_no_request_before_its_first_byte(make_d
         for number in range(160):
             pool.submit(ask, number)
             if number == 60:
-                import os
                 os.kill(victim["pid"], signal.SIGKILL)
     assert outcomes.count(200) == 160, outcomes
     wait_for(lambda: deck.ready("sim-8b") and len(deck.ready("sim-8b")) == 2, 60, "the replica comes back")

@@ -108,7 +108,7 @@ def test_apply_serves_several_models_or_none(make_deck, tmp_path):
     assert deck.json("ps")["deployments"][0]["replicas"][0]["simulated"] is True
 
     bad = tmp_path / "bad.yaml"
-    bad.write_text("deployments:\n  - {name: third, model: sim-3b}\n  - {name: fourth, modle: sim-3b}\n")
+    bad.write_text("deployments:\n  - {name: third, model: sim-3b, memory: 20Gi}\n  - {name: fourth, modle: sim-3b, memory: 20Gi}\n")
     refused = deck.run("apply", "-f", bad, check=False)
     assert refused.returncode == 2
     assert "modle" in refused.stderr and "model" in refused.stderr
