@@ -57,6 +57,7 @@ TEST(Summary, CountsFollowUpsFailuresAndShares) {
   second.replica = "m-2";
   second.prompt_tokens = 120;
   second.cached_tokens = 90;
+  second.history_tokens = 105;
   Outcome failed{.model = "m", .ok = false, .reason = Reason::QueueFull, .message = "full", .ended = kSecond};
   Summary s = summarize({first, second, failed});
   EXPECT_EQ(s.ok, 2);
@@ -67,7 +68,7 @@ TEST(Summary, CountsFollowUpsFailuresAndShares) {
   EXPECT_DOUBLE_EQ(s.tpot_ms.p50, 50);
   EXPECT_DOUBLE_EQ(s.e2e_ms.p50, 310);
   EXPECT_EQ(s.followup_ttft_ms.count, 1);
-  EXPECT_EQ(s.recomputed_prompt_tokens, 30);
+  EXPECT_EQ(s.recomputed_prompt_tokens, 15) << "of the 105 tokens that were computed before";
   EXPECT_EQ(s.by_replica.at("m-2").cached_tokens, 90);
 }
 

@@ -74,7 +74,7 @@ std::string report_table(const ReportHead& head, const Summary& s, bool color) {
   latency_row(latency, "e2e", s.e2e_ms);
   out += latency.render(color);
   if (s.followup_ttft_ms.count > 0) {
-    out += fmt::format("follow-up turns recomputed {} prompt tokens\n", s.recomputed_prompt_tokens);
+    out += fmt::format("follow-up turns computed {} tokens of their history again\n", s.recomputed_prompt_tokens);
   }
   if (s.by_model.size() > 1) out += "\n" + group_table("MODEL", s.by_model, s).render(color);
   out += "\n" + group_table("REPLICA", s.by_replica, s).render(color);

@@ -88,7 +88,8 @@ Result<std::vector<Outcome>> run_conversations(client::ChatClient& client, const
                                                const ConversationOptions& options, const OnStatus& on_status) {
   Recorder recorder(size_t{options.conversations} * options.turns, clock.now(), on_status);
   std::vector<std::vector<client::ChatMessage>> histories(options.conversations);
-  uint64_t block = kConversationIds;
+  std::vector<uint64_t> computed_tokens(options.conversations, 0);
+  uint64_t block = kConversationIds + (options.seed << 16);
   bool stopped = false;
   for (uint32_t turn = 0; turn < options.turns && !stopped; ++turn) {
     uint32_t tokens = turn == 0 ? options.first_tokens : options.turn_tokens;
@@ -100,9 +101,11 @@ Result<std::vector<Outcome>> run_conversations(client::ChatClient& client, const
         std::string model = options.models[next % options.models.size()];
         client.start({.model = model, .messages = history, .max_tokens = options.output_tokens, .temperature = 0,
                       .ignore_eos = true},
-                     nullptr, [&recorder, &history, model, turn](const client::ChatAnswer& answer) {
+                     nullptr, [&recorder, &history, &computed = computed_tokens[next], model, turn](const client::ChatAnswer& answer) {
                        Outcome outcome = outcome_of(answer, model, recorder.start());
                        outcome.turn = turn;
+                       outcome.history_tokens = computed;
+                       computed = outcome.prompt_tokens + outcome.output_tokens;
                        history.push_back({"assistant", answer.text});
                        recorder.add(std::move(outcome));
                      });

@@ -64,7 +64,8 @@ Summary summarize(const std::vector<Outcome>& outcomes) {
     }
     if (outcome.turn > 0) {
       followup.push_back(to_first);
-      summary.recomputed_prompt_tokens += outcome.prompt_tokens - std::min(outcome.cached_tokens, outcome.prompt_tokens);
+      uint64_t history = std::min(outcome.history_tokens, outcome.prompt_tokens);
+      summary.recomputed_prompt_tokens += history - std::min(outcome.cached_tokens, history);
     }
     std::string replica = outcome.replica.empty() ? "unknown" : outcome.replica;
     add_to(summary.by_replica[replica], outcome);

@@ -26,6 +26,7 @@ struct Outcome {
   uint64_t cached_tokens = 0;     // of the prompt, found in the engine's prefix cache
   uint64_t output_tokens = 0;
   uint32_t turn = 0;              // of its conversation, from 0
+  uint64_t history_tokens = 0;    // of the prompt: computed in earlier turns already, answers included
 };
 
 struct Percentiles {
@@ -53,7 +54,7 @@ struct Summary {
   uint64_t output_tokens = 0;
   Percentiles ttft_ms, tpot_ms, e2e_ms;
   Percentiles followup_ttft_ms;            // turns after a conversation's first
-  uint64_t recomputed_prompt_tokens = 0;   // follow-up turns: prompt tokens that no cache gave
+  uint64_t recomputed_prompt_tokens = 0;   // follow-up turns: history tokens that no cache gave
   std::map<std::string, Group> by_replica;
   std::map<std::string, Group> by_model;
   std::map<std::string, size_t> failures;  // reason or HTTP status -> requests

@@ -79,7 +79,8 @@ class Bench {
                                        .first_tokens = count32("input-tokens"),
                                        .turn_tokens = count32("turn-tokens"),
                                        .output_tokens = count32("output-tokens"),
-                                       .max_in_flight = std::max<size_t>(in_flight, 1)};
+                                       .max_in_flight = std::max<size_t>(in_flight, 1),
+                                       .seed = in_.count("seed")};
     head_.mode = fmt::format("{} conversations of {} turns in lockstep, {} at once", options.conversations, options.turns,
                              options.max_in_flight);
     return bench::run_conversations(client_, clock_, options, on_status());
@@ -165,7 +166,7 @@ cli::Command bench_command() {
       {.name = "turns", .kind = FlagKind::Count, .fallback = "6", .help = "turns of each conversation", .max = 10'000},
       {.name = "input-tokens", .kind = FlagKind::Count, .fallback = "256", .help = "prompt length; of a conversation's first message", .max = 1'000'000},
       {.name = "turn-tokens", .kind = FlagKind::Count, .fallback = "16", .help = "length of each later message of a conversation", .max = 1'000'000},
-      {.name = "output-tokens", .kind = FlagKind::Count, .fallback = "32", .help = "answer length", .max = 1'000'000},
+      {.name = "output-tokens", .kind = FlagKind::Count, .fallback = "64", .help = "answer length", .max = 1'000'000},
       {.name = "prefix-groups", .kind = FlagKind::Count, .fallback = "0", .help = "prompts of a group share a prefix; 0 = none share", .max = 1'000'000},
       {.name = "prefix-percent", .kind = FlagKind::Count, .fallback = "50", .help = "how much of a prompt its group shares", .max = 100},
       {.name = "seed", .kind = FlagKind::Count, .fallback = "1", .help = "another seed, other prompts and arrivals", .max = UINT32_MAX},
