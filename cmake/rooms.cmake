@@ -6,7 +6,7 @@
 # LABELS say which further builds run the room's tests: `engine` (also g++ 12), `threads` (also TSan).
 # Sources are the folder's *.cc files. x_test.cc files become the executable <target>_test (GoogleTest),
 # x_bench.cc become <target>_bench (google-benchmark), x_fuzz.cc each become their own fuzzer in the
-# sanitizer builds, where ctest replays the corpus beside it and a bounded number of random inputs.
+# ASan build, where ctest runs a bounded number of inputs that start from the folder's corpus/, if it has one.
 
 find_package(GTest REQUIRED)
 find_package(benchmark QUIET)
@@ -88,12 +88,18 @@ function(tw_room path)
       get_filename_component(name ${fuzzer} NAME_WE)
       set(fuzz_target ${target}_${name})
       add_executable(${fuzz_target} ${fuzzer})
+      # Finds follow coverage, so the room's own code is instrumented too (toolchain.cmake, fuzzer-no-link).
       target_compile_options(${fuzz_target} PRIVATE -fsanitize=fuzzer)
       target_link_options(${fuzz_target} PRIVATE -fsanitize=fuzzer)
       target_link_libraries(${fuzz_target} PRIVATE ${target})
       set_property(GLOBAL APPEND PROPERTY TW_TEST_TARGETS ${fuzz_target})
       # A short, seeded run on every build; `make soak` runs the long campaign.
-      add_test(NAME ${fuzz_target} COMMAND ${fuzz_target} -runs=20000 -seed=1 -max_len=4096)
+      set(corpora "${CMAKE_BINARY_DIR}/corpus/${fuzz_target}")
+      file(MAKE_DIRECTORY ${corpora})
+      if(EXISTS "${dir}/corpus")
+        list(APPEND corpora "${dir}/corpus")
+      endif()
+      add_test(NAME ${fuzz_target} COMMAND ${fuzz_target} -runs=20000 -seed=1 -max_len=4096 ${corpora})
       set_tests_properties(${fuzz_target} PROPERTIES TIMEOUT ${TW_TEST_TIMEOUT_S} LABELS fuzz)
     endforeach()
   endif()

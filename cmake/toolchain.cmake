@@ -18,6 +18,10 @@ set(TW_SANITIZE "" CACHE STRING "Comma list for -fsanitize (address,undefined | 
 if(TW_SANITIZE)
   add_compile_options(-fsanitize=${TW_SANITIZE} -fno-sanitize-recover=all -O1 -g1)
   add_link_options(-fsanitize=${TW_SANITIZE})
+  if(TW_SANITIZE MATCHES "address" AND CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+    add_compile_options(-fsanitize=fuzzer-no-link)  # coverage for the fuzzers
+    add_link_options(-fsanitize=fuzzer-no-link)
+  endif()
 else()
   add_compile_options($<$<CONFIG:Release>:-O2> -g1 -fstack-protector-strong $<$<CONFIG:Release>:-D_FORTIFY_SOURCE=2>)
 endif()
