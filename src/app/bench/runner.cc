@@ -95,7 +95,8 @@ Result<std::vector<Outcome>> run_conversations(client::ChatClient& client, const
     uint32_t tokens = turn == 0 ? options.first_tokens : options.turn_tokens;
     uint32_t next = 0;
     while ((next < options.conversations || client.active() > 0) && !stopped) {
-      while (next < options.conversations && client.active() < options.max_in_flight) {
+      bool wave = client.active() == 0;
+      while (wave && next < options.conversations && client.active() < options.max_in_flight) {
         std::vector<client::ChatMessage>& history = histories[next];
         history.push_back({"user", block_text(block++, tokens)});
         std::string model = options.models[next % options.models.size()];

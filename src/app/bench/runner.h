@@ -35,7 +35,9 @@ struct ConversationOptions {
   size_t max_in_flight = 1;
   uint64_t seed = 1;            // another seed, other words: nothing of an earlier run is cached
 };
-// Lockstep: every conversation takes its turn, in order, before the next turn begins. Answers go into the history.
+// Lockstep: every conversation takes its turn, in order, before the next turn begins, in waves of `max_in_flight` that
+// end before the next is sent, so that time to first token tells of prefill and not of queueing. Answers go into the
+// history.
 Result<std::vector<Outcome>> run_conversations(client::ChatClient& client, const Clock& clock,
                                                const ConversationOptions& options, const OnStatus& on_status);
 

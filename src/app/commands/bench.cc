@@ -81,7 +81,7 @@ class Bench {
                                        .output_tokens = count32("output-tokens"),
                                        .max_in_flight = std::max<size_t>(in_flight, 1),
                                        .seed = in_.count("seed")};
-    head_.mode = fmt::format("{} conversations of {} turns in lockstep, {} at once", options.conversations, options.turns,
+    head_.mode = fmt::format("{} conversations of {} turns in lockstep, waves of {}", options.conversations, options.turns,
                              options.max_in_flight);
     return bench::run_conversations(client_, clock_, options, on_status());
   }
@@ -155,7 +155,7 @@ cli::Command bench_command() {
   std::vector<cli::Flag> flags = {
       {.name = "requests", .kind = FlagKind::Count, .fallback = "50", .help = "how many, in open and closed loop"},
       {.name = "concurrency", .kind = FlagKind::Count, .fallback = "4",
-       .help = "closed loop: requests in flight at once; with --conversations by default one per ready replica", .max = kMaxOpenRequests},
+       .help = "closed loop: requests in flight at once; with --conversations the size of a wave, by default one per ready replica", .max = kMaxOpenRequests},
       {.name = "rate", .kind = FlagKind::Number, .value = "R", .fallback = "0", .help = "open loop: Poisson arrivals, R per second"},
       {.name = "trace", .kind = FlagKind::Text, .value = "FILE", .help = "replay a trace in the Mooncake format (JSONL)", .complete = cli::Complete::File},
       {.name = "speed", .kind = FlagKind::Number, .fallback = "1", .help = "trace: this many times faster"},
