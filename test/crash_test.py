@@ -132,8 +132,15 @@ def test_replica_killed_under_load_loses_no_request_before_its_first_byte(make_d
                 os.kill(victim["pid"], signal.SIGKILL)
     assert outcomes.count(200) == 160, outcomes
     wait_for(lambda: deck.ready("sim-8b") and len(deck.ready("sim-8b")) == 2, 60, "the replica comes back")
-    reasons = [event["reason"] for event in deck.events()]
-    assert "ReplicaKilled" in reasons
+    events = [event for event in deck.events() if event["subject"] == victim["id"]]
+    assert "ReplicaKilled" in [event["reason"] for event in events]
+
+    def story():
+        return [event for event in deck.events() if event["action"] == "Retried" and event["subject"] == victim["id"]]
+
+    retried = wait_for(story, 5, "the events tell of the retries")
+    assert len(retried) <= 5, "one event per second, not one per request"
+    assert retried[0]["reason"] == "UpstreamFailed" and "retried" in retried[0]["message"]
 
 
 def test_replace_hands_over_without_touching_replicas(make_deck):

@@ -114,15 +114,9 @@ Status Daemon::start_controller() {
 }
 
 routing::gateway::GatewayEvents Daemon::gateway_events() {
-  // Called on the gateway's loop, which must not wait for the disk: counters and log only.
+  // Called on the gateway's loop, which must not wait for the disk: housekeep() tells what was counted.
   routing::gateway::GatewayEvents events;
-  events.on_endpoint_error = [](const std::string& endpoint, const Error& error, bool answering) {
-    log::warning("Lost a replica's connection", {{"replica", endpoint}, {"reason", error.reason}, {"detail", error.message},
-                                                 {"answering", answering}});
-  };
-  events.on_retry = [](const std::string& model, const std::string& from, const std::string& to) {
-    log::info("Retried a request", {{"model", model}, {"from", from}, {"to", to.empty() ? "queue" : to}});
-  };
+  events.on_lost_request = [this](const routing::gateway::LostRequest& lost) { lost_requests_.add(lost); };
   return events;
 }
 
@@ -168,7 +162,14 @@ void Daemon::record(const device::SliceEvent& event) {
                             event.reason == Reason::OutOfMemory ? "Killed" : "Recovered", event.message);
 }
 
+void Daemon::record_lost_requests() {
+  for (const LostRequestsEvent& event : lost_requests_.take(clock_.now())) {
+    controller_->record_event(event.replica, event.reason, event.action, event.message);
+  }
+}
+
 void Daemon::housekeep() {
+  record_lost_requests();
   for (const device::SliceEvent& event : devices_->manager().tend()) record(event);
   std::vector<Slice> slices = devices_->broker().slices();
   metrics_.update(devices_->broker().devices(), slices, uses(slices), controller_->list());

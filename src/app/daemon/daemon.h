@@ -19,6 +19,7 @@
 #include "app/daemon/devices.h"
 #include "app/daemon/endpoint_board.h"
 #include "app/daemon/install_paths.h"
+#include "app/daemon/lost_requests.h"
 #include "app/daemon/state_metrics.h"
 #include "base/clock.h"
 #include "base/metrics.h"
@@ -79,6 +80,7 @@ class Daemon {
   void add_write_routes();
   void add_stream_routes();
   void record(const device::SliceEvent& event);
+  void record_lost_requests();
 
   // Answers of the local API.
   std::string version_json() const;
@@ -110,6 +112,7 @@ class Daemon {
   std::unique_ptr<serving::StateStore> store_;
   std::unique_ptr<Devices> devices_;
   std::optional<serving::EngineCatalog> catalog_;
+  LostRequests lost_requests_;  // outlives the gateway, whose loop counts in it
   std::unique_ptr<routing::gateway::Gateway> gateway_;
   std::unique_ptr<routing::sources::MetricsScraper> scraper_;
   EndpointBoard board_;

@@ -182,11 +182,10 @@ void Core::drain_queues() {
   draining_queues_ = false;
 }
 
-void Core::endpoint_failed(const std::shared_ptr<EndpointEntry>& entry, const Error& error, bool answering,
+void Core::endpoint_failed(const std::shared_ptr<EndpointEntry>& entry, const Error& error,
                            bool connecting) {
   const std::string& id = entry->endpoint.id;
   if (!entry->removed) metrics.upstream_errors(id, error.reason).add();
-  if (events.on_endpoint_error) events.on_endpoint_error(id, error, answering);
   if (!connecting || entry->removed || entry->pause_timer != 0 ||
       entry->endpoint.state != EndpointState::Ready)
     return;
@@ -196,6 +195,11 @@ void Core::endpoint_failed(const std::shared_ptr<EndpointEntry>& entry, const Er
   paused.state = EndpointState::Starting;
   router.upsert(paused);
   entry->pause_timer = loop.after(config.failed_endpoint_pause, [this, id] { resume(id); });
+}
+
+void Core::lost_request(const EndpointEntry& by, const Error& error, RequestFate fate,
+                        const std::string& retried_on) {
+  if (events.on_lost_request) events.on_lost_request({by.endpoint.id, error, fate, retried_on});
 }
 
 void Core::resume(const std::string& id) {

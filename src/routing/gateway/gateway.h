@@ -25,12 +25,24 @@
 
 namespace tweendeck::routing::gateway {
 
-// What happened on the way to a replica, for the record of a replica's life.
+// What became of a request whose connection to a replica failed, timed out or broke.
+enum class RequestFate : uint8_t {
+  Retried,  // another replica has it, or the same one by a new connection
+  Waiting,  // it waits in its model's queue for a replica
+  Failed,   // its client got an error
+  Cut,      // the answer had begun: its client got a part of it
+};
+
+// One request lost by a replica, for the record of the replica's life.
+struct LostRequest {
+  const std::string& endpoint_id;
+  const Error& error;
+  RequestFate fate;
+  const std::string& retried_on;  // a replica when fate is Retried, else ""
+};
+
 struct GatewayEvents {
-  // A connection failed, timed out or broke. `answering`: it broke in the middle of an answer.
-  std::function<void(const std::string& endpoint_id, const Error& error, bool answering)> on_endpoint_error;
-  // A request moves to another replica ("" = it waits for one).
-  std::function<void(const std::string& model, const std::string& from, const std::string& to)> on_retry;
+  std::function<void(const LostRequest&)> on_lost_request;
 };
 
 class Gateway {

@@ -225,18 +225,22 @@ void Session::upstream_failed(const Upstream& upstream, const Error& error) {
     return upstream_->begin(*this);
   }
   std::shared_ptr<EndpointEntry> failed = entry_;
-  core_.endpoint_failed(failed, error, answer_begun_, upstream.never_connected());
+  core_.endpoint_failed(failed, error, upstream.never_connected());
   settle(false);
   if (answer_begun_) {
+    core_.lost_request(*failed, error, RequestFate::Cut);
     record();
     return close();  // without the end of its framing, so that the client knows that the answer is cut
   }
-  if (retried_ || request_.streaming) return fail(error);
+  if (retried_ || request_.streaming) {
+    core_.lost_request(*failed, error, RequestFate::Failed);
+    return fail(error);
+  }
   retried_ = true;
   metrics_->retries->add();
   core_.submit(*this, failed->endpoint.id);
-  if (core_.events.on_retry)
-    core_.events.on_retry(model(), failed->endpoint.id, entry_ ? entry_->endpoint.id : "");
+  RequestFate fate = entry_ ? RequestFate::Retried : queued ? RequestFate::Waiting : RequestFate::Failed;
+  core_.lost_request(*failed, error, fate, entry_ ? entry_->endpoint.id : std::string());
 }
 
 // --- ends
@@ -368,7 +372,8 @@ void Session::check_deadline(Nanos now) {
                   ""};
       if (connecting) return upstream_->time_out(error);
       std::exchange(upstream_, nullptr)->detach();
-      core_.endpoint_failed(entry_, error, false, false);
+      core_.endpoint_failed(entry_, error, false);
+      core_.lost_request(*entry_, error, RequestFate::Failed);
       settle(false);
       return fail(error);
     }
