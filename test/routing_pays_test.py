@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-ROUTING_ARGS = ["--conversations", "9", "--turns", "6"]
+ROUTING_ARGS = ["--conversations", "9", "--turns", "6", "--output-tokens", "128"]
 
 
 def conversations(make_deck, policy):
