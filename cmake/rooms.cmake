@@ -3,10 +3,11 @@
 #
 #   tw_room(<path below src> [DEPS <rooms>] [LIBS <libraries>] [TEST_LIBS <libraries>] [LABELS <ctest labels>])
 #
-# LABELS say which further builds run the room's tests: `engine` (also g++ 12), `threads` (also TSan).
+# LABELS say which builds run the room's tests besides release and ASan: `engine` (also g++ 12), `threads` (also TSan),
+# `release-only` (not ASan).
 # Sources are the folder's *.cc files. x_test.cc files become the executable <target>_test (GoogleTest),
 # x_bench.cc become <target>_bench (google-benchmark), x_fuzz.cc each become their own fuzzer in the
-# ASan build, where ctest runs a bounded number of inputs that start from the folder's corpus/, if it has one.
+# ASan build, where ctest runs a bounded number of inputs that start from corpus/x_fuzz/, if the folder has one.
 
 find_package(GTest REQUIRED)
 find_package(benchmark QUIET)
@@ -76,6 +77,9 @@ function(tw_room path)
     target_link_libraries(${target} INTERFACE ${dep_targets} ${ARG_LIBS} Threads::Threads)
   endif()
 
+  if("release-only" IN_LIST ARG_LABELS AND TW_SANITIZE MATCHES "address")
+    set(tests "")
+  endif()
   if(tests)
     tw_test(${target}_test SOURCES ${tests} LIBS ${target} ${ARG_TEST_LIBS} LABELS unit ${ARG_LABELS})
   endif()
@@ -96,8 +100,8 @@ function(tw_room path)
       # A short, seeded run on every build; `make soak` runs the long campaign.
       set(corpora "${CMAKE_BINARY_DIR}/corpus/${fuzz_target}")
       file(MAKE_DIRECTORY ${corpora})
-      if(EXISTS "${dir}/corpus")
-        list(APPEND corpora "${dir}/corpus")
+      if(EXISTS "${dir}/corpus/${name}")
+        list(APPEND corpora "${dir}/corpus/${name}")
       endif()
       add_test(NAME ${fuzz_target} COMMAND ${fuzz_target} -runs=20000 -seed=1 -max_len=4096 ${corpora})
       set_tests_properties(${fuzz_target} PROPERTIES TIMEOUT ${TW_TEST_TIMEOUT_S} LABELS fuzz)

@@ -69,8 +69,11 @@ std::expected<std::unique_ptr<Client>, std::string> Model::attach(const AttachOp
   const OwnProcess process = read_own_process();
   reclaim_dead();
   std::unique_ptr<Client> client;
+  bool before_start = false;
   {
     Locked locked(shared_);
+    // Decided together with becoming live: from then on a peer that settles may count this client and start the clock.
+    before_start = clock_mode() == ClockMode::Virtual && shared_.header().started.load() == 0;
     for (uint32_t slot = 0; slot < kMaxClients; ++slot) {
       ClientSlot& words = shared_.header().clients[slot];
       if (get(words.state) != kFree) continue;
@@ -93,7 +96,7 @@ std::expected<std::unique_ptr<Client>, std::string> Model::attach(const AttachOp
     return std::unexpected("the software GPU has no free client slot: " + std::to_string(kMaxClients) +
                            " processes are attached, or no file descriptor is left");
   }
-  if (clock_mode() == ClockMode::Virtual && shared_.header().started.load() == 0) {
+  if (before_start) {
     client->block(WaitKind::Start, 0, 0,
                   std::min<uint64_t>(options.rank.value_or(client->slot()), kMaxClients - 1));
   }

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <mutex>
 #include <thread>
 #include <tuple>
 
@@ -199,6 +200,7 @@ Log run_mixed_clients() {
   constexpr int kClients = 4;
   CardFile file({.cards = "2:H100-80G", .virtual_clock = true, .start_clients = kClients});
   Log log;
+  std::mutex log_mutex;  // never contended: one client runs at a time, which TSan cannot see through the clock
   std::vector<std::thread> threads;
   for (int id = 0; id < kClients; ++id) {
     threads.emplace_back([&, id] {
@@ -206,7 +208,10 @@ Log run_mixed_clients() {
       auto client = attach(*model, static_cast<uint64_t>(id));
       uint64_t seed = static_cast<uint64_t>(id) + 1;
       for (int step = 0; step < 50; ++step) {
-        log.emplace_back(id, step, model->now());  // one client runs at a time, so this is no race
+        {
+          const std::lock_guard lock(log_mutex);
+          log.emplace_back(id, step, model->now());
+        }
         seed = seed * 6364136223846793005u + 1442695040888963407u;
         const auto card = static_cast<uint32_t>(seed >> 60) % 2;
         uint64_t ticket = 0;
@@ -256,7 +261,8 @@ TEST(RealClock, OccupancyFollowsTheClock) {
   uint64_t end = 0;
   client->submit(0, {.duration_ns = 10 * kMs});
   const uint64_t ticket = client->submit(0, {.duration_ns = 10 * kMs}, &end);
-  EXPECT_FALSE(client->is_done(0, ticket));
+  const bool early = client->is_done(0, ticket);
+  EXPECT_TRUE(!early || monotonic_ns() >= end);  // a busy machine may have held us up for that long
   client->wait_done(0, ticket);
   EXPECT_GE(monotonic_ns(), end);
   EXPECT_GE(monotonic_ns() - start, 20 * kMs);
