@@ -32,6 +32,8 @@ Result<daemon::DaemonConfig> config_of(const cli::Invocation& in) {
     return fail(Reason::InvalidArgument, "--cert and --key belong together", "give both, or neither for plain HTTP");
   }
   config.gateway.queue_timeout = in.duration("queue-timeout");
+  config.gateway.head_timeout = in.duration("head-timeout");
+  config.gateway.body_timeout = in.duration("body-timeout");
   routing::parse_policy(in.text("policy"), config.router.policy);
   config.version = TWEENDECK_VERSION;
   config.soft_gpus = in.text("soft-gpus");
@@ -109,6 +111,9 @@ cli::Command up_command() {
            {.name = "key", .kind = FlagKind::Text, .value = "FILE", .help = "TLS private key (PEM)", .complete = cli::Complete::File},
            {.name = "drain", .kind = FlagKind::Duration, .fallback = "30s", .help = "how long running requests may take when something ends"},
            {.name = "queue-timeout", .kind = FlagKind::Duration, .fallback = "60s", .help = "a request's longest wait for a replica"},
+           {.name = "head-timeout", .kind = FlagKind::Duration, .fallback = "10s", .help = "how long a client may take to send a request's headers"},
+           {.name = "body-timeout", .kind = FlagKind::Duration, .fallback = "30s",
+            .help = "how long for its body, plus one second for each 16 KiB of it"},
            {.name = "engine-dir", .kind = FlagKind::Text, .value = "DIR", .help = "engine folders to use instead of the shipped ones", .complete = cli::Complete::Directory},
            {.name = "replace", .help = "take over from the running daemon without touching its replicas"},
            {.name = "log-level", .kind = FlagKind::Choice, .value = "LEVEL", .fallback = "info", .help = "what is logged on stderr", .choices = {"debug", "info", "warning", "error"}},

@@ -1,15 +1,31 @@
 // What doctor looks at: the findings of every room, told in one list.
 #include <fmt/format.h>
+#include <sys/statvfs.h>
 
 #include <algorithm>
 
 #include "app/daemon/daemon.h"
+#include "base/units.h"
 
 namespace tweendeck::daemon {
 namespace {
 
+// What the logs of one replica may take (serving::kDefaultLogBytes, twice) and as much again for state.
+constexpr uint64_t kLeastFreeBytes = 4 * serving::kDefaultLogBytes;
+
 Finding warning(std::string subject, const Error& error) {
   return {"warning", std::move(subject), error.reason, error.message, error.hint};
+}
+
+void look_at_disk(const std::string& dir, std::vector<Finding>& findings) {
+  struct statvfs disk{};
+  if (statvfs(dir.c_str(), &disk) != 0) return;
+  uint64_t free_bytes = uint64_t{disk.f_bavail} * disk.f_frsize;
+  if (free_bytes >= kLeastFreeBytes) return;
+  findings.push_back({"warning", "state", Reason::DiskFull,
+                      fmt::format("{} has {} left; below {} changes may be refused and logs dropped", dir, format_bytes(free_bytes),
+                                  format_bytes(kLeastFreeBytes)),
+                      "free some space"});
 }
 
 void look_at_device(const Device& device, std::vector<Finding>& findings) {
@@ -31,6 +47,7 @@ void look_at_device(const Device& device, std::vector<Finding>& findings) {
 
 std::vector<Finding> Daemon::findings() {
   std::vector<Finding> findings;
+  look_at_disk(config_.state_dir, findings);
   for (const Error& degraded : devices_->degraded()) findings.push_back(warning("cgroups", degraded));
   std::vector<device::SliceEvent> problems;
   std::vector<Device> devices = devices_->manager().discover(&problems);

@@ -23,6 +23,8 @@ Error bad_body(std::string what) {
   return {Reason::InvalidArgument, "the request's body " + std::move(what), "docs/reference/local-api.md has its form"};
 }
 
+Error is_stopping() { return {Reason::ShuttingDown, "the daemon is stopping already", ""}; }
+
 Result<Nanos> drain_of(std::string_view text) {
   Result<uint64_t> seconds = parse_count(text, kMaxDrainSeconds, "drain_s");
   if (!seconds) return fail(seconds.error());
@@ -60,6 +62,9 @@ void Daemon::add_write_routes() {
         drain = static_cast<Nanos>(seconds * static_cast<double>(kSecond));
       }
     }
+    // Stored before the daemon begins to end: with a full disk the command is refused and everything goes on.
+    if (pending_request()) return fail(is_stopping());
+    if (Status removed = controller_->remove_all(drain); !removed) return fail(removed.error());
     return take_request({DaemonRequest::Kind::Down, drain});
   });
   api_->on("POST", "/v1/replace", [this](const Request&) { return take_request({DaemonRequest::Kind::Replace, 0}); });
@@ -257,7 +262,7 @@ std::string Daemon::catalog_json() const {
 Result<std::string> Daemon::take_request(DaemonRequest request) {
   {
     std::scoped_lock lock(request_mutex_);
-    if (request_) return fail(Reason::ShuttingDown, "the daemon is stopping already");
+    if (request_) return fail(is_stopping());
     request_ = request;
   }
   config_.on_request();

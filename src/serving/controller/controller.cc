@@ -191,9 +191,27 @@ Status Controller::remove(const std::string& name, std::optional<Nanos> drain) {
 }
 
 Status Controller::remove_all(std::optional<Nanos> drain) {
-  for (const DeploymentView& each : list()) {
-    if (auto removed = remove(each.spec.name, drain); !removed && removed.error().reason != Reason::NotFound) return removed;
+  const std::lock_guard one_command(impl_->applying);
+  const Nanos limit = drain.value_or(impl_->config.drain);
+  std::vector<StoredDeployment> writes;
+  {
+    const std::lock_guard lock(impl_->mutex);
+    for (const auto& [name, each] : impl_->deployments) {
+      if (!each.removing || each.drain != limit) writes.push_back(each);
+    }
   }
+  if (writes.empty()) return {};
+  for (StoredDeployment& each : writes) {
+    each.removing = true;
+    each.drain = limit;
+  }
+  if (auto stored = impl_->store.put_deployments(writes); !stored) return stored;
+  for (StoredDeployment& each : writes) {
+    impl_->event(each.spec.name, Reason::Draining, "Removing", fmt::format("drains for {} at most", format_duration(limit)));
+    const std::lock_guard lock(impl_->mutex);
+    impl_->deployments[each.spec.name] = std::move(each);
+  }
+  impl_->wake();
   return {};
 }
 

@@ -81,7 +81,7 @@ class Controller {
   // Each of these returns when the new goal is stored. `drain` is how long running requests may still take.
   Status scale(const std::string& name, uint32_t replicas);
   Status remove(const std::string& name, std::optional<Nanos> drain = std::nullopt);
-  Status remove_all(std::optional<Nanos> drain = std::nullopt);
+  Status remove_all(std::optional<Nanos> drain = std::nullopt);  // all of them or none
 
   std::vector<DeploymentView> list() const;
   Result<DeploymentView> get(const std::string& name) const;

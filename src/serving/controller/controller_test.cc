@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -99,6 +100,40 @@ class ControllerTest : public ::testing::Test {
   EngineCatalog catalog_;
   std::unique_ptr<Controller> controller_;
 };
+
+// While one lives, no file can grow: what a full disk does to the store, for every user of it.
+class NoFileGrows {
+ public:
+  NoFileGrows() {
+    ::signal(SIGXFSZ, SIG_IGN);
+    ::getrlimit(RLIMIT_FSIZE, &before_);
+    const rlimit none{.rlim_cur = 1, .rlim_max = before_.rlim_max};
+    ::setrlimit(RLIMIT_FSIZE, &none);
+  }
+  ~NoFileGrows() { ::setrlimit(RLIMIT_FSIZE, &before_); }
+  NoFileGrows(const NoFileGrows&) = delete;
+  NoFileGrows& operator=(const NoFileGrows&) = delete;
+
+ private:
+  rlimit before_{};
+};
+
+TEST_F(ControllerTest, RemovesAllOrNothing) {
+  start();
+  apply(stub_spec("chat", "good", 1));
+  apply(stub_spec("code", "good", 1));
+  ASSERT_TRUE(wait_ready("chat", 1)) << story("chat");
+  ASSERT_TRUE(wait_ready("code", 1)) << story("code");
+  const pid_t pid = replica("chat-1").pid;
+  {
+    const NoFileGrows full;
+    EXPECT_FALSE(controller_->remove_all(0));
+  }
+  for (const DeploymentView& each : controller_->list()) EXPECT_FALSE(each.removing) << each.spec.name;
+  EXPECT_EQ(replica("chat-1").pid, pid);
+  ASSERT_TRUE(controller_->remove_all(0));
+  EXPECT_TRUE(controller_->wait_gone("", 30 * kSecond));
+}
 
 TEST_F(ControllerTest, ServesAndStops) {
   start();

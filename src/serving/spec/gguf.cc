@@ -6,8 +6,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <iterator>
 
 #include "base/units.h"
 #include "serving/spec/model_ref.h"
@@ -34,6 +36,24 @@ uint64_t scalar_bytes(uint32_t type) {
     case kUint64: case kInt64: case kFloat64: return 8;
     default: return 0;
   }
+}
+
+// How a tensor type is stored: so many values in so many bytes. Types newer than this list have no entry; of
+// them only the beginning is checked.
+struct Block {
+  uint64_t values = 0;
+  uint64_t bytes = 0;
+};
+
+Block block_of(uint32_t type) {
+  // In the order of ggml's type numbers: F32 F16 Q4_0 Q4_1, two retired, Q5_0 Q5_1 Q8_0 Q8_1, Q2_K to Q6_K Q8_K,
+  // IQ2_XXS IQ2_XS IQ3_XXS IQ1_S IQ4_NL IQ3_S IQ2_S IQ4_XS, I8 I16 I32 I64 F64, IQ1_M, BF16.
+  static constexpr Block kBlocks[] = {
+      {1, 4}, {1, 2}, {32, 18}, {32, 20}, {}, {}, {32, 22}, {32, 24}, {32, 34}, {32, 36},
+      {256, 84}, {256, 110}, {256, 144}, {256, 176}, {256, 210}, {256, 292},
+      {256, 66}, {256, 74}, {256, 98}, {256, 50}, {32, 18}, {256, 110}, {256, 82}, {256, 136},
+      {1, 1}, {1, 2}, {1, 4}, {1, 8}, {1, 8}, {256, 56}, {1, 2}};
+  return type < std::size(kBlocks) ? kBlocks[type] : Block{};
 }
 
 // Reads past the end fail for good, so that one check at the end is enough.
@@ -100,18 +120,25 @@ void skip_key_value(Cursor& cursor, uint64_t& alignment) {
   }
 }
 
-// The largest offset of a tensor's first byte within the data.
-uint64_t read_tensor_infos(Cursor& cursor, uint64_t count) {
-  uint64_t last = 0;
-  for (uint64_t i = 0; i < count && cursor.ok(); ++i) {
-    cursor.text();
-    const auto dims = cursor.number<uint32_t>();
-    if (dims > kMaxDims) cursor.fail();
-    if (cursor.ok()) cursor.take(8ull * dims);
-    cursor.number<uint32_t>();  // type
-    last = std::max(last, cursor.number<uint64_t>());
+// Where the tensor ends within the data. Sums beyond 64 bits fail.
+uint64_t read_tensor_info(Cursor& cursor) {
+  cursor.text();
+  const auto dims = cursor.number<uint32_t>();
+  if (dims > kMaxDims) cursor.fail();
+  uint64_t values = 1;
+  for (uint32_t dim = 0; dim < dims && cursor.ok(); ++dim) {
+    if (__builtin_mul_overflow(values, cursor.number<uint64_t>(), &values)) cursor.fail();
   }
-  return last;
+  const Block block = block_of(cursor.number<uint32_t>());
+  const auto offset = cursor.number<uint64_t>();
+  uint64_t bytes = 1;
+  if (block.values > 0) {
+    const uint64_t blocks = values / block.values + (values % block.values == 0 ? 0 : 1);
+    if (__builtin_mul_overflow(blocks, block.bytes, &bytes)) cursor.fail();
+  }
+  uint64_t end = 0;
+  if (__builtin_add_overflow(offset, bytes, &end)) cursor.fail();
+  return end;
 }
 
 std::unexpected<Error> corrupt(const std::string& path, const std::string& what) {
@@ -133,7 +160,8 @@ Status check_gguf_head(std::string_view head, uint64_t file_bytes, const std::st
   }
   uint64_t alignment = kDefaultAlignment;
   for (uint64_t i = 0; i < key_values && cursor.ok(); ++i) skip_key_value(cursor, alignment);
-  const uint64_t last = read_tensor_infos(cursor, tensors);
+  uint64_t last = 0;  // where the last tensor ends within the data
+  for (uint64_t i = 0; i < tensors && cursor.ok(); ++i) last = std::max(last, read_tensor_info(cursor));
   if (!cursor.ok()) {
     // A head that was cut at our limit tells nothing more; a shorter file is damaged.
     if (head.size() < file_bytes) return {};
@@ -141,8 +169,8 @@ Status check_gguf_head(std::string_view head, uint64_t file_bytes, const std::st
   }
   if (alignment == 0 || alignment > kMiB) return corrupt(path, fmt::format("has alignment {}", alignment));
   const uint64_t data = (cursor.at() + alignment - 1) / alignment * alignment;
-  if (last >= file_bytes || data >= file_bytes || data + last >= file_bytes) {
-    return corrupt(path, fmt::format("is cut off: has {} bytes, its last tensor begins at {}", file_bytes, data + last));
+  if (data > file_bytes || last > file_bytes - data) {
+    return corrupt(path, fmt::format("is cut off: has {} bytes, its last tensor ends {} bytes after {}", file_bytes, last, data));
   }
   return {};
 }

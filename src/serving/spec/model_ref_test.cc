@@ -62,7 +62,7 @@ TEST(Gguf, AcceptsAWholeFile) {
 
 TEST(Gguf, RefusesEveryCutOfIt) {
   const std::string whole = small_gguf();
-  for (size_t length = 0; length + 64 <= whole.size(); ++length) {
+  for (size_t length = 0; length < whole.size(); ++length) {
     const Status cut = check(whole.substr(0, length));
     ASSERT_FALSE(cut) << length;
     EXPECT_EQ(cut.error().reason, Reason::ModelCorrupt);
