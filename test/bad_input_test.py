@@ -323,6 +323,9 @@ def test_a_full_disk_for_logs_blocks_no_engine(make_deck, engines):
         # Four times the disk goes through the log: dropped, never waited for.
         wait_for(lambda: logged(deck) > before + 12 * MIB, 8, "the engine goes on logging")
         assert completes(deck).ok and completes(deck, "chatty").ok
+        # A new replica has no place for its files, and says so.
+        serve(deck, "plain", "--name", "late", "--no-wait")
+        wait_for(lambda: "DiskFull" in deck.run("why", "late", check=False).stdout, 5, "why tells the reason")
         assert all(deck.ready(name) for name in ("plain", "chatty"))
         deck.down()
 

@@ -1,6 +1,8 @@
 // Records, exit reasons, logs, ports; the shim's own tests and the controller's tests start real processes.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -58,6 +60,21 @@ TEST_F(ReplicaDirTest, ReadsWhatTheShimWrites) {
   ASSERT_TRUE(dir_.launch());
   EXPECT_EQ(dir_.launch()->engine_pid, 101);
   EXPECT_EQ(dir_.launch()->port, 4711);
+}
+
+TEST_F(ReplicaDirTest, ReservesTheSpaceOfItsRecordsOrFails) {
+  EXPECT_EQ(fs::file_size(dir_.file(shim::kExitTemp)), shim::kMaxExitBytes);
+  EXPECT_EQ(fs::file_size(dir_.file(shim::kLaunchTemp)), shim::kMaxLaunchBytes);
+  fs::remove(dir_.file(shim::kExitTemp));
+  ::signal(SIGXFSZ, SIG_IGN);
+  rlimit before{};
+  ::getrlimit(RLIMIT_FSIZE, &before);
+  const rlimit none{.rlim_cur = 1, .rlim_max = before.rlim_max};
+  ::setrlimit(RLIMIT_FSIZE, &none);  // as on a full disk, no file can grow
+  const Status prepared = dir_.prepare(0);
+  ::setrlimit(RLIMIT_FSIZE, &before);
+  ASSERT_FALSE(prepared);
+  EXPECT_THAT(prepared.error().message, HasSubstr("cannot reserve 64 KiB"));
 }
 
 TEST_F(ReplicaDirTest, TrustsNoStatusFile) {

@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "base/units.h"
 #include "net/json.h"
 #include "serving/shim/layout.h"
 #include "serving/shim/records.h"
@@ -81,6 +82,15 @@ Status make_dir(const std::string& path, mode_t mode) {
   return fail(system_error(errno, "cannot create " + path));
 }
 
+Status reserve(const std::string& path, size_t bytes) {
+  const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+  if (fd < 0) return fail(system_error(errno, "cannot create " + path));
+  const int error = posix_fallocate(fd, 0, static_cast<off_t>(bytes));
+  close(fd);
+  if (error != 0) return fail(system_error(error, fmt::format("cannot reserve {} for {}", format_bytes(bytes), path)));
+  return {};
+}
+
 }  // namespace
 
 ReplicaDir::ReplicaDir(const std::string& state_dir, const std::string& replica_id)
@@ -96,7 +106,8 @@ Status ReplicaDir::prepare(uint32_t uid) const {
   if (uid != 0 && lchown(file(shim::kWorkDir).c_str(), uid, uid) != 0) {
     return fail(system_error(errno, fmt::format("cannot give {} to user {}", file(shim::kWorkDir), uid)));
   }
-  return {};
+  if (auto kept = reserve(file(shim::kExitTemp), shim::kMaxExitBytes); !kept) return kept;
+  return reserve(file(shim::kLaunchTemp), shim::kMaxLaunchBytes);
 }
 
 Status ReplicaDir::remove() const {

@@ -52,6 +52,7 @@ class ReplicaDir {
   std::string file(const char* name) const { return path_ + "/" + name; }
 
   // Makes the directory (0700) and its empty work directory, owned by `uid` when it is not 0. Removes status.json.
+  // Reserves the space of the shim's records, so that a full disk is told here (DiskFull) and not by a shim that cannot.
   Status prepare(uint32_t uid) const;
   Status remove() const;  // with all it holds; a missing one is fine
 

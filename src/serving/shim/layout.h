@@ -20,6 +20,8 @@ namespace tweendeck::shim {
 inline constexpr char kLockFile[] = "lock";
 inline constexpr char kLaunchFile[] = "launch.json";
 inline constexpr char kExitFile[] = "exit.json";
+inline constexpr char kLaunchTemp[] = "launch.json.tmp";  // renamed when they are whole; their space is reserved before
+inline constexpr char kExitTemp[] = "exit.json.tmp";
 inline constexpr char kLogFile[] = "log";
 inline constexpr char kOldLogFile[] = "log.1";
 inline constexpr char kWorkDir[] = "work";
@@ -37,6 +39,7 @@ inline constexpr char kSandboxRoot[] = "/run/tweendeck/sandbox";
 inline constexpr size_t kTailLines = 20;        // of the log, kept in exit.json
 inline constexpr size_t kTailLineBytes = 500;   // longer lines are cut
 inline constexpr size_t kMaxExitBytes = 64 * 1024;
+inline constexpr size_t kMaxLaunchBytes = 4 * 1024;
 
 // Exit statuses of the shim itself.
 inline constexpr int kExitUsage = 64;

@@ -13,9 +13,6 @@
 namespace tweendeck::shim {
 namespace {
 
-constexpr char kExitTemp[] = "exit.json.tmp";
-constexpr char kLaunchTemp[] = "launch.json.tmp";
-
 void quote(std::string_view text, std::string& out) {
   out += '"';
   for (const char c : text) {
