@@ -1,6 +1,7 @@
 """Bad input of every kind: each gets its clear error within its limit, and nothing else is disturbed."""
 import contextlib
 import os
+import pathlib
 import select
 import shutil
 import socket
@@ -352,9 +353,6 @@ def test_a_full_disk_for_state_refuses_changes_and_disturbs_nothing(make_deck, e
         assert deck.deployment("second") is None
         refused = deck.run("scale", "plain", "2", check=False)
         assert "DiskFull" in refused.stderr
-        for command in (["stop", "plain"], ["down"]):
-            refused = deck.run(*command, check=False)
-            assert refused.returncode == 1 and "DiskFull" in refused.stderr, refused.stderr
         assert completes(deck).ok
         assert [replica["pid"] for replica in deck.ready("plain")] == [pid]
         assert "DiskFull" in deck.run("doctor", check=False).stdout
@@ -365,6 +363,63 @@ def test_a_full_disk_for_state_refuses_changes_and_disturbs_nothing(make_deck, e
         assert completes(deck).ok and deck.ready("second")
         assert deck.ready("plain")[0]["pid"] == pid
         deck.down()
+
+
+@pytest.mark.parametrize("command", [["stop", "plain", "--drain", "0s"], ["down", "--drain", "0s"]])
+def test_what_ends_can_end_on_a_full_disk(make_deck, engines, command):
+    deck = make_deck("--engine-dir", engines)
+    with small_disk(deck.state, "48m"):
+        deck.start()
+        serve(deck, "plain")
+        pid = deck.ready("plain")[0]["pid"]
+        ballast = fill(deck.state / "ballast")
+        assert "DiskFull" in deck.run("scale", "plain", "2", check=False).stderr
+        deck.run(*command)
+        if command[0] == "stop":
+            wait_for(lambda: deck.deployment("plain") is None, 10, "the deployment is gone")
+        else:
+            deck.process.wait(20)
+        assert not pathlib.Path(f"/proc/{pid}").exists()
+        ballast.unlink()
+        if command[0] == "down":
+            deck.start()
+        assert deck.json("ps")["deployments"] == [], "it was recorded"
+        assert any(event["action"] == "SpareUsed" for event in deck.events())
+        serve(deck, "plain")
+        deck.down()
+
+
+def test_software_gpus_are_remembered_and_change_only_when_unused(make_deck):
+    deck = make_deck()
+    deck.start("--soft-gpus", "2:H100-80G")
+    deck.run("serve", "sim-8b", "--replicas", "2", "--memory", "40Gi", "--compute", "50", "--device", "soft", "--distinct-devices")
+    deck.kill()
+    for other in ("1:A10", "none"):
+        refused = deck.run("up", "--soft-gpus", other, "--listen", "127.0.0.1:0", check=False, timeout=20)
+        assert refused.returncode == 6 and "sim-8b" in refused.stderr and "stop" in refused.stderr, refused.stderr
+    deck.start()
+    soft = [device for device in deck.json("devices")["devices"] if device["provider"] == "soft"]
+    assert len(soft) == 2, "remembered"
+    wait_for(lambda: deck.ready("sim-8b"), 20, "adopted")
+    assert "NotFound" not in deck.run("doctor", check=False).stdout
+    deck.down()
+    deck.start("--soft-gpus", "none")
+    assert not [device for device in deck.json("devices")["devices"] if device["provider"] == "soft"]
+
+
+def test_an_engine_argument_that_cannot_be_ends_serve_at_once(make_deck):
+    deck = make_deck("--soft-gpus", "1:H100-80G").start()
+    begin = time.monotonic()
+    refused = deck.run("serve", "sim-8b", "--memory", "40Gi", "--compute", "50", "--device", "soft", "--engine-arg=--wrong=1", check=False)
+    assert time.monotonic() - begin < 15
+    assert refused.returncode == 2 and "InvalidArgument" in refused.stderr and "wrong" in refused.stderr, refused.stderr
+
+
+def test_doctor_finds_nothing_wrong_in_what_nobody_asked_for(make_deck):
+    deck = make_deck().start()
+    for finding in deck.json("doctor", check=False)["findings"]:
+        if finding["reason"] == "EngineNotInstalled":
+            assert finding["severity"] == "info", finding
 
 
 def test_up_on_a_full_disk_says_so(make_deck):

@@ -60,7 +60,7 @@ Status Listener::open(const Address& address, Accept accept) {
     if (why == EADDRINUSE) {
       return fail(Reason::AlreadyExists,
                   fmt::format("{}:{} is in use by another program", address.ip, address.port),
-                  "stop it, or choose another address with --listen");
+                  "it may be another tweendeck: stop it, or choose another address with --listen");
     }
     return fail(system_error(why, fmt::format("listen on {}:{}", address.ip, address.port)));
   }

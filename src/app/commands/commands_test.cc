@@ -110,6 +110,22 @@ TEST(Judge, HopelessOnlyWhenNothingMoves) {
   EXPECT_EQ(small.error.hint, "more");
 }
 
+TEST(Judge, WhatAModelServerRefusesItselfIsFinalWhateverTheOthersDo) {
+  for (const char* reason : {"InvalidArgument", "SliceTooSmall", "ModelCorrupt", "ModelNotFound", "EngineCannotServe", "DriverMissing"}) {
+    std::string refused = std::string(R"({"id":"chat-1","phase":"backoff","reason":")") + reason + R"(","last_exit":{"reason":")" +
+                          reason + R"(","message":"no argument --wrong","hint":"leave it out"}})";
+    Standing standing = judge(json(deployment_with(refused + R"(,{"id":"chat-2","phase":"starting"})", 2)));
+    EXPECT_TRUE(standing.refused) << reason;
+    EXPECT_TRUE(standing.hopeless) << reason;
+    EXPECT_EQ(to_string(standing.error.reason), reason);
+    EXPECT_EQ(standing.error.hint, "leave it out");
+    EXPECT_THAT(standing.line, HasSubstr(std::string("no argument --wrong [") + reason + "]"));
+  }
+  Standing crash = judge(json(deployment_with(R"({"id":"a","phase":"backoff","reason":"ReplicaExited","message":"exit 3"})", 1)));
+  EXPECT_FALSE(crash.refused);
+  EXPECT_THAT(crash.line, HasSubstr("[ReplicaExited]"));
+}
+
 TEST(Show, AgesAndBars) {
   Nanos five_past = Nanos{1795366800 + 300} * kSecond;
   EXPECT_EQ(show_age("2026-11-22T17:00:00.000Z", five_past), format_duration(300 * kSecond));

@@ -103,7 +103,7 @@ cli::Command up_command() {
           {{.name = "detach", .help = "run in the background; returns when it is ready (log: DIR/daemon.log)"},
            {.name = "listen", .kind = FlagKind::Text, .value = "ADDR:PORT", .fallback = "127.0.0.1:8080",
             .help = "where the gateway listens; not only loopback needs --api-keys", .env = "TWEENDECK_LISTEN"},
-           {.name = "soft-gpus", .kind = FlagKind::Text, .value = "N:MODEL", .help = "software GPUs (simulated), for example 2:H100-80G"},
+           {.name = "soft-gpus", .kind = FlagKind::Text, .value = "N:MODEL", .help = "software GPUs (simulated), for example 2:H100-80G; remembered until `none`"},
            {.name = "policy", .kind = FlagKind::Choice, .fallback = "prefix", .help = "how requests find their replica",
             .choices = {"prefix", "round-robin", "least-requests"}},
            {.name = "api-keys", .kind = FlagKind::Text, .value = "FILE", .help = "accepted API keys, one per line", .complete = cli::Complete::File},

@@ -15,12 +15,25 @@ namespace {
 constexpr auto kPollInterval = std::chrono::milliseconds(100);
 // A refusal must stand this long: what an ending replica frees may still arrive.
 constexpr Nanos kHopelessFor = 2 * kSecond;
+// What a model server said itself is final; this is for a start with other settings that is about to begin.
+constexpr Nanos kRefusedFor = 300 * kMillisecond;
+
+template <size_t N>
+bool is_one_of(std::string_view reason, const std::string_view (&list)[N]) {
+  return std::find(std::begin(list), std::end(list), reason) != std::end(list);
+}
+
+// What a model server finds out before it runs: the same start would find it again.
+bool is_refusal(std::string_view reason) {
+  static constexpr std::string_view kRefusals[] = {"InvalidArgument", "SliceTooSmall", "ModelCorrupt", "ModelNotFound",
+                                                   "EngineCannotServe", "DriverMissing"};
+  return is_one_of(reason, kRefusals);
+}
 
 // A fault that another start does not cure.
 bool is_final(std::string_view reason) {
-  static constexpr std::string_view kFinal[] = {"SliceTooSmall", "ModelCorrupt", "ModelNotFound", "EngineCannotServe",
-                                                "EngineNotInstalled", "EngineInvalid", "CrashLoop", "StartTimeout"};
-  return std::find(std::begin(kFinal), std::end(kFinal), reason) != std::end(kFinal);
+  static constexpr std::string_view kFinal[] = {"EngineNotInstalled", "EngineInvalid", "CrashLoop", "StartTimeout"};
+  return is_refusal(reason) || is_one_of(reason, kFinal);
 }
 
 // The exit says more than "CrashLoop" where there is one.
@@ -46,6 +59,7 @@ Standing judge(const net::JsonValue& deployment) {
   uint64_t wanted = count_of(deployment["spec"], "replicas");
   uint64_t ready = 0;
   size_t moving = 0;
+  std::string failures;
   for (const net::JsonValue& replica : deployment["replicas"].items()) {
     std::string phase = text_of(replica, "phase");
     std::string reason = text_of(replica, "reason");
@@ -53,16 +67,22 @@ Standing judge(const net::JsonValue& deployment) {
     ready += phase == "ready";
     bool refused = phase == "pending" && !reason.empty();
     bool failed = phase == "backoff" && (is_final(reason) || is_final(exit_reason));
+    if (phase == "backoff") {
+      Error error = replica_error(replica);
+      failures += fmt::format("; {} [{}]", error.message, to_string(error.reason));
+    }
     if (refused || failed) {
       standing.hopeless = true;
-      standing.error = replica_error(replica);
+      bool is_final_word = phase == "backoff" && (is_refusal(reason) || is_refusal(exit_reason));
+      if (!standing.refused) standing.error = replica_error(replica);
+      standing.refused = standing.refused || is_final_word;
     } else if (phase != "ready") {
       ++moving;
     }
   }
   standing.ready = ready >= wanted && deployment["replicas"].items().size() == wanted;
-  if (moving > 0) standing.hopeless = false;
-  standing.line = fmt::format("{}: {} of {} ready ({})", text_of(deployment, "name"), ready, wanted, phases_line(deployment));
+  if (moving > 0 && !standing.refused) standing.hopeless = false;
+  standing.line = fmt::format("{}: {} of {} ready ({})", text_of(deployment, "name"), ready, wanted, phases_line(deployment)) + failures;
   return standing;
 }
 
@@ -70,9 +90,9 @@ Status wait_ready(client::LocalApi& api, const std::vector<std::string>& names, 
   SystemClock clock;
   cli::Progress progress(output);
   Nanos started = clock.now();
-  Nanos hopeless_since = 0;
+  Nanos hopeless_since = 0, refused_since = 0;
   while (true) {
-    bool all_ready = true, hopeless = false;
+    bool all_ready = true, hopeless = false, refused = false;
     Error error;
     std::string lines;
     for (const std::string& name : names) {
@@ -80,14 +100,18 @@ Status wait_ready(client::LocalApi& api, const std::vector<std::string>& names, 
       if (!answer) return fail(answer.error());
       Standing standing = judge(answer->json);
       all_ready = all_ready && standing.ready;
-      if (standing.hopeless) {
+      if (standing.hopeless && !refused) {
         hopeless = true;
+        refused = standing.refused;
         error = standing.error;
       }
       lines += (lines.empty() ? "" : "; ") + standing.line;
     }
     if (all_ready) return {};
     Nanos now = clock.now();
+    if (!refused) refused_since = 0;
+    else if (refused_since == 0) refused_since = now;
+    else if (now - refused_since >= kRefusedFor) return fail(error);
     if (!hopeless) hopeless_since = 0;
     else if (hopeless_since == 0) hopeless_since = now;
     else if (now - hopeless_since >= kHopelessFor) return fail(error);

@@ -34,7 +34,7 @@ namespace tweendeck::daemon {
 struct DaemonConfig {
   std::string state_dir;
   std::string version;
-  std::string soft_gpus;      // "2:H100-80G", "" = none
+  std::string soft_gpus;      // "2:H100-80G", "none", "" = as remembered
   std::string engines;        // "" = the shipped ones
   Nanos drain = serving::kDefaultDrain;
   routing::gateway::GatewayConfig gateway;

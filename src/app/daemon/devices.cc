@@ -1,5 +1,6 @@
 #include "app/daemon/devices.h"
 
+#include "app/daemon/soft_cards.h"
 #include "device/providers/cpu/cpu_provider.h"
 #include "device/providers/nvidia/nvidia_provider.h"
 #include "device/providers/soft/soft_provider.h"
@@ -9,6 +10,7 @@ namespace tweendeck::daemon {
 Result<std::unique_ptr<Devices>> Devices::open(const std::string& state_dir, const std::string& soft_gpus,
                                                const InstallPaths& paths, bool sandboxed) {
   std::unique_ptr<Devices> devices(new Devices());
+  devices->own_group_ = device::base_group_name(state_dir);
   if (Result<std::unique_ptr<device::Groups>> groups = device::Groups::open(devices->kernel_, "/", state_dir); groups) {
     devices->groups_ = std::move(*groups);
   } else {
@@ -18,18 +20,25 @@ Result<std::unique_ptr<Devices>> Devices::open(const std::string& state_dir, con
       .pages_dir = state_dir + "/vgpu", .vgpu_library = paths.vgpu_library, .sandboxed = sandboxed};
   devices->providers_.push_back(std::make_unique<device::CpuProvider>(devices->kernel_, devices->groups_.get()));
   devices->providers_.push_back(device::make_nvidia_provider(pages));
-  if (!soft_gpus.empty()) {
+  Result<device::Journal> journal = device::Journal::open(state_dir + "/slices.journal", devices->disk_);
+  if (!journal) return fail(journal.error());
+  const std::string model = state_dir + "/softgpu/model";
+  std::vector<device::SliceEntry> held;
+  for (const auto& [id, entry] : journal->table().entries()) held.push_back(entry);
+  Result<std::string> cards = choose_soft_cards(soft_gpus, device::remembered_soft_cards(model), held);
+  if (!cards) return fail(cards.error());
+  if (cards->empty()) {
+    if (Status removed = device::remove_soft_cards(model); !removed) return fail(removed.error());
+  } else {
     Result<std::unique_ptr<device::Provider>> soft =
         device::make_soft_provider({.pages = pages,
-                                    .cards = soft_gpus,
-                                    .model_path = state_dir + "/softgpu/model",
+                                    .cards = *cards,
+                                    .model_path = model,
                                     .libraries = paths.softgpu_libraries,
                                     .tool = paths.softgpu_tool});
     if (!soft) return fail(soft.error());
     devices->providers_.push_back(std::move(*soft));
   }
-  Result<device::Journal> journal = device::Journal::open(state_dir + "/slices.journal", devices->disk_);
-  if (!journal) return fail(journal.error());
 
   std::vector<device::Provider*> providers;
   for (const auto& provider : devices->providers_) providers.push_back(provider.get());

@@ -10,6 +10,7 @@
 #include "app/daemon/slice_broker.h"
 #include "base/result.h"
 #include "device/cgroup/groups.h"
+#include "device/cgroup/search.h"
 #include "device/journal/disk.h"
 #include "device/manager/device_manager.h"
 
@@ -17,14 +18,18 @@ namespace tweendeck::daemon {
 
 class Devices {
  public:
-  // `soft_gpus`: "2:H100-80G" or "" for none. Recovers what an earlier daemon left; what a person should know of that is
-  // in take_events(). Errors: of the journal (JournalCorrupt, DiskFull ...), of the soft provider.
+  // `soft_gpus`: "2:H100-80G", "none", or "" for those that the state remembers. Recovers what an earlier daemon left; what a person should know of that is
+  // in take_events(). Errors: of the journal (JournalCorrupt, DiskFull ...), of the soft provider,
+  // AlreadyExists (other software GPUs while slices on them are held).
   static Result<std::unique_ptr<Devices>> open(const std::string& state_dir, const std::string& soft_gpus,
                                                const InstallPaths& paths, bool sandboxed);
 
   device::DeviceManager& manager() { return *manager_; }
   SliceBroker& broker() { return *broker_; }
   std::vector<device::SliceEvent> take_events() { return std::move(events_); }
+
+  // Groups of other state directories with slices in them: another daemon hands out the same machine.
+  std::vector<std::string> other_groups() { return device::find_other_groups(kernel_, "/sys/fs/cgroup", own_group_); }
 
   // Degraded modes of this machine, for doctor; empty when there is none.
   const std::vector<Error>& degraded() const { return degraded_; }
@@ -34,6 +39,7 @@ class Devices {
 
   device::Kernel kernel_;
   device::Disk disk_;
+  std::string own_group_;
   std::unique_ptr<device::Groups> groups_;
   std::vector<std::unique_ptr<device::Provider>> providers_;
   std::unique_ptr<device::DeviceManager> manager_;

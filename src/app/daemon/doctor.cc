@@ -3,6 +3,7 @@
 #include <sys/statvfs.h>
 
 #include <algorithm>
+#include <map>
 
 #include "app/daemon/daemon.h"
 #include "base/units.h"
@@ -43,18 +44,49 @@ void look_at_device(const Device& device, std::vector<Finding>& findings) {
   }
 }
 
+// Slices whose device is not there, or no longer has what they hold.
+void look_at_slices(const std::vector<Device>& devices, const std::vector<Slice>& slices, std::vector<Finding>& findings) {
+  std::map<std::string, Share> held;
+  for (const Slice& slice : slices) {
+    Share& sum = held[slice.device_id];
+    sum.memory_bytes += slice.share.memory_bytes;
+    sum.compute_percent += slice.share.compute_percent;
+    auto is_its = [&](const Device& device) { return device.id == slice.device_id; };
+    if (std::any_of(devices.begin(), devices.end(), is_its)) continue;
+    findings.push_back({"warning", slice.device_id, Reason::NotFound,
+                        fmt::format("slice {} of {} is on {}, which is not there", slice.id, slice.owner, slice.device_id),
+                        "bring the device back, or stop the deployment"});
+  }
+  for (const Device& device : devices) {
+    auto found = held.find(device.id);
+    if (found == held.end()) continue;
+    const Share& sum = found->second;
+    if (sum.memory_bytes <= device.memory_bytes && sum.compute_percent <= 100) continue;
+    findings.push_back({"warning", device.id, Reason::InsufficientMemory,
+                        fmt::format("its slices hold {} and {} %, it has {}", format_bytes(sum.memory_bytes),
+                                    sum.compute_percent, format_bytes(device.memory_bytes)),
+                        "stop a deployment there"});
+  }
+}
+
 }  // namespace
 
 std::vector<Finding> Daemon::findings() {
   std::vector<Finding> findings;
   look_at_disk(config_.state_dir, findings);
   for (const Error& degraded : devices_->degraded()) findings.push_back(warning("cgroups", degraded));
+  for (const std::string& other : devices_->other_groups()) {
+    findings.push_back({"warning", "cgroups", Reason::AlreadyExists,
+                        fmt::format("another tweendeck has slices on this machine (cgroup {}); neither knows what the other hands out", other),
+                        "run one daemon per machine, or leave room for the other one"});
+  }
   std::vector<device::SliceEvent> problems;
   std::vector<Device> devices = devices_->manager().discover(&problems);
   for (const device::SliceEvent& problem : problems) {
     findings.push_back({"error", "devices", problem.reason, problem.message, ""});
   }
   for (const Device& device : devices) look_at_device(device, findings);
+  look_at_slices(devices, devices_->broker().slices(), findings);
   auto is_nvidia = [](const Device& device) { return device.provider == "nvidia"; };
   if (std::none_of(devices.begin(), devices.end(), is_nvidia)) {
     findings.push_back({"info", "nvidia", Reason::DriverMissing, "no NVIDIA GPU is visible; models run on what `devices` lists",
@@ -75,7 +107,8 @@ std::vector<Finding> Daemon::findings() {
                         "give --cert and --key"});
   }
   for (const serving::Finding& found : controller_->doctor()) {
-    findings.push_back({exit_code(found.reason) == ExitCode::Ok ? "info" : "warning", found.subject, found.reason, found.message, found.hint});
+    bool fine = found.harmless || exit_code(found.reason) == ExitCode::Ok;
+    findings.push_back({fine ? "info" : "warning", found.subject, found.reason, found.message, found.hint});
   }
   return findings;
 }

@@ -62,7 +62,7 @@ void Daemon::add_write_routes() {
         drain = static_cast<Nanos>(seconds * static_cast<double>(kSecond));
       }
     }
-    // Stored before the daemon begins to end: with a full disk the command is refused and everything goes on.
+    // Stored before the daemon begins to end: where even the spare room is used up the command is refused and all goes on.
     if (pending_request()) return fail(is_stopping());
     if (Status removed = controller_->remove_all(drain); !removed) return fail(removed.error());
     return take_request({DaemonRequest::Kind::Down, drain});

@@ -1,6 +1,10 @@
 #include "app/daemon/slice_broker.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+
+#include "base/units.h"
 
 namespace tweendeck::daemon {
 namespace {
@@ -8,6 +12,25 @@ namespace {
 const Device* device_of(const std::vector<Device>& devices, const std::string& id) {
   auto found = std::find_if(devices.begin(), devices.end(), [&](const Device& d) { return d.id == id; });
   return found == devices.end() ? nullptr : &*found;
+}
+
+// Slices that were made before the device went away or shrank are not made again on what is not there.
+Status still_holds(const placement::Snapshot& now, const Slice& slice, const Device* device) {
+  if (device == nullptr) {
+    return fail(Reason::NotFound, "the device " + slice.device_id + " of slice " + slice.id + " is gone",
+                "`tweendeck devices` lists what is there; stop the deployment and serve it again to place it anew");
+  }
+  uint64_t memory_bytes = 0, compute_percent = 0;
+  for (const Slice& each : now.slices) {
+    if (each.device_id != slice.device_id) continue;
+    memory_bytes += each.share.memory_bytes;
+    compute_percent += each.share.compute_percent;
+  }
+  if (memory_bytes <= device->memory_bytes && compute_percent <= 100) return {};
+  return fail(Reason::InsufficientMemory,
+              fmt::format("{} has {} now, its slices hold {} and {} %", device->id, format_bytes(device->memory_bytes),
+                          format_bytes(memory_bytes), compute_percent),
+              "stop a deployment there");
 }
 
 serving::SliceGrant grant_of(Slice slice, const device::Preparation& preparation, const Device& device) {
@@ -55,10 +78,7 @@ Result<serving::SliceGrant> SliceBroker::acquire(const serving::DeploymentSpec& 
              .deployment = spec.name};
   }
   const Device* device = device_of(now.devices, slice.device_id);
-  if (device == nullptr) {
-    return fail(Reason::NotFound, "the device " + slice.device_id + " of slice " + slice_id + " is gone",
-                "`tweendeck devices` lists what is there");
-  }
+  if (Status holds = still_holds(now, slice, device); !holds) return fail(holds.error());
   Result<device::Preparation> preparation = manager_.prepare(slice);
   if (!preparation) return fail(preparation.error());
   return grant_of(std::move(slice), *preparation, *device);

@@ -23,10 +23,11 @@ class TwoDevices final : public device::Provider {
     Device device;
     device.id = "fake0";
     device.provider = "fake";
-    device.memory_bytes = 4 * kGiB;
+    device.memory_bytes = memory_bytes;
     device.isolation = Isolation::Library;
     Device other = device;
     other.id = "fake1";
+    if (only_first) return std::vector<Device>{device};
     return std::vector<Device>{device, other};
   }
   Result<device::Preparation> prepare(const Slice& slice) override {
@@ -46,6 +47,8 @@ class TwoDevices final : public device::Provider {
   Result<std::vector<std::string>> prepared() override { return std::vector<std::string>(made.begin(), made.end()); }
 
   bool refuse = false;
+  bool only_first = false;
+  uint64_t memory_bytes = 4 * kGiB;
   std::set<std::string> made;
 };
 
@@ -111,6 +114,21 @@ TEST_F(SliceBrokerTest, AFailedPreparationHoldsNothing) {
   EXPECT_EQ(broker_->acquire(spec(4 * kGiB, 100), "chat-1", "a").error().reason, Reason::DriverError);
   provider_.refuse = false;
   EXPECT_TRUE(broker_->acquire(spec(4 * kGiB, 100), "chat-2", "b"));
+}
+
+TEST_F(SliceBrokerTest, ASliceWhoseDeviceIsGoneIsNotMadeAgain) {
+  ASSERT_TRUE(broker_->acquire(spec(3 * kGiB, 10), "chat-1", "a"));
+  auto second = broker_->acquire(spec(3 * kGiB, 10), "chat-2", "b");
+  ASSERT_TRUE(second);
+  ASSERT_EQ(second->slice.device_id, "fake1");
+  provider_.only_first = true;
+  EXPECT_EQ(broker_->acquire(spec(3 * kGiB, 10), "chat-2", "b").error().reason, Reason::NotFound);
+  EXPECT_TRUE(broker_->acquire(spec(3 * kGiB, 10), "chat-1", "a"));
+  provider_.memory_bytes = 2 * kGiB;
+  auto shrunk = broker_->acquire(spec(3 * kGiB, 10), "chat-1", "a");
+  ASSERT_FALSE(shrunk);
+  EXPECT_EQ(shrunk.error().reason, Reason::InsufficientMemory);
+  EXPECT_THAT(shrunk.error().message, HasSubstr("fake0"));
 }
 
 TEST_F(SliceBrokerTest, ManyAtOnceNeverGetMoreThanThereIs) {

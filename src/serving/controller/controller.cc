@@ -180,7 +180,7 @@ Status Controller::remove(const std::string& name, std::optional<Nanos> drain) {
   }
   wanted->removing = true;
   wanted->drain = drain.value_or(impl_->config.drain);
-  if (auto stored = impl_->store.put_deployments({*wanted}); !stored) return stored;
+  if (auto stored = impl_->store_removal({*wanted}); !stored) return stored;
   {
     const std::lock_guard lock(impl_->mutex);
     impl_->deployments[name] = *wanted;
@@ -205,7 +205,7 @@ Status Controller::remove_all(std::optional<Nanos> drain) {
     each.removing = true;
     each.drain = limit;
   }
-  if (auto stored = impl_->store.put_deployments(writes); !stored) return stored;
+  if (auto stored = impl_->store_removal(writes); !stored) return stored;
   for (StoredDeployment& each : writes) {
     impl_->event(each.spec.name, Reason::Draining, "Removing", fmt::format("drains for {} at most", format_duration(limit)));
     const std::lock_guard lock(impl_->mutex);
@@ -215,15 +215,33 @@ Status Controller::remove_all(std::optional<Nanos> drain) {
   return {};
 }
 
+// What ends gives space back, so a full disk must not stop it: the spare room is for this.
+Status Controller::Impl::store_removal(const std::vector<StoredDeployment>& writes) {
+  Status stored = store.put_deployments(writes);
+  if (stored || stored.error().reason != Reason::DiskFull || !spare.give_up()) return stored;
+  stored = store.put_deployments(writes);
+  if (stored) event("state", Reason::DiskFull, "SpareUsed", "the disk is full; the spare room of the state directory is used up");
+  return stored;
+}
+
 std::vector<DeploymentView> Controller::list() const {
-  const std::lock_guard lock(impl_->mutex);
   std::vector<DeploymentView> result;
-  for (const auto& [name, deployment] : impl_->deployments) {
+  {
+    const std::lock_guard lock(impl_->mutex);
+    result = impl_->deployment_views();
+  }
+  for (DeploymentView& view : result) impl_->tell_gone_devices(view.replicas);
+  return result;
+}
+
+std::vector<DeploymentView> Controller::Impl::deployment_views() const {
+  std::vector<DeploymentView> result;
+  for (const auto& [name, deployment] : deployments) {
     DeploymentView view;
     view.spec = deployment.spec;
     view.spec.engine = deployment.engine;
     view.removing = deployment.removing;
-    for (const auto& [id, replica] : impl_->views) {
+    for (const auto& [id, replica] : views) {
       if (replica.deployment != name) continue;
       view.ready += replica.phase == ReplicaPhase::Ready ? 1 : 0;
       view.replicas.push_back(replica);

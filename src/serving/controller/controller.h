@@ -51,6 +51,7 @@ struct Finding {
   Reason reason = Reason::None;
   std::string message;
   std::string hint;
+  bool harmless = false;  // good to know, nothing is wrong
 };
 
 struct ReplicaReport {

@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "net/control_client.h"
 #include "serving/controller/testing.h"
 #include "serving/process/replica_dir.h"
@@ -133,6 +135,29 @@ TEST_F(ControllerTest, RemovesAllOrNothing) {
   EXPECT_EQ(replica("chat-1").pid, pid);
   ASSERT_TRUE(controller_->remove_all(0));
   EXPECT_TRUE(controller_->wait_gone("", 30 * kSecond));
+}
+
+TEST_F(ControllerTest, ADeviceThatGoesAwayIsToldOfEveryReplicaOnIt) {
+  start();
+  apply(stub_spec("chat", "good", 1));
+  ASSERT_TRUE(wait_ready("chat", 1)) << story("chat");
+  EXPECT_EQ(controller_->why("chat")->reason, Reason::None);
+  machine_->device_gone = true;
+  for (const char* name : {"chat", "chat-1"}) {
+    const auto report = controller_->why(name);
+    ASSERT_TRUE(report);
+    EXPECT_EQ(report->reason, Reason::NotFound) << name;
+    EXPECT_THAT(report->sentence, HasSubstr("cpu0")) << name;
+    EXPECT_FALSE(report->hints.empty()) << name;
+  }
+  EXPECT_EQ(replica("chat-1").reason, Reason::NotFound);
+  const auto told = [this] {
+    return std::ranges::any_of(controller_->doctor(), [](const Finding& each) { return each.subject == "chat-1" && !each.harmless; });
+  };
+  EXPECT_TRUE(told());
+  machine_->device_gone = false;
+  EXPECT_EQ(controller_->why("chat")->reason, Reason::None);
+  EXPECT_FALSE(told());
 }
 
 TEST_F(ControllerTest, ServesAndStops) {

@@ -17,6 +17,7 @@
 #include "serving/controller/controller.h"
 #include "serving/process/launcher.h"
 #include "serving/process/prober.h"
+#include "serving/store/spare_room.h"
 
 namespace tweendeck::serving {
 
@@ -26,6 +27,7 @@ inline constexpr Nanos kReadyProbeInterval = 100 * kMillisecond;
 inline constexpr Nanos kReadyProbeTimeout = 2 * kSecond;
 inline constexpr Nanos kShimMargin = 3 * kSecond;      // beyond an engine's grace, before the shim itself is suspected
 inline constexpr Nanos kAdoptionPatience = 5 * kSecond;  // for a launch record beside a held lock
+inline constexpr Nanos kSpareInterval = 10 * kSecond;
 inline constexpr Nanos kForeverWait = 3600 * kSecond;
 inline constexpr int kMaxRounds = 8;                   // plan-act rounds per tick
 inline constexpr size_t kWhyEvents = 20;
@@ -70,6 +72,7 @@ struct Controller::Impl {
   void read_exit(Managed& managed);
   bool round();
   void release_unowned_slices();
+  void keep_spare();
 
   // --- actions (actions.cc)
   void carry_out(const Action& action);
@@ -96,6 +99,10 @@ struct Controller::Impl {
   ReplicaView view(Managed& managed);
   void flush_events();
 
+  Status store_removal(const std::vector<StoredDeployment>& writes);
+  std::vector<DeploymentView> deployment_views() const;  // under `mutex`
+  void tell_gone_devices(std::vector<ReplicaView>& shown) const;  // (report.cc)
+
   // --- shared
   std::optional<StoredDeployment> deployment(const std::string& name) const;
   const EngineSpec* engine_of(const StoredDeployment& deployment) const;  // null when its folder is gone
@@ -107,6 +114,7 @@ struct Controller::Impl {
   StateStore& store;
   const EngineCatalog& catalog;
   const Clock& clock;
+  const SpareRoom spare;
 
   mutable std::mutex mutex;
   mutable std::condition_variable changed;   // views or events changed
@@ -125,6 +133,7 @@ struct Controller::Impl {
   bool stopping = false;
 
   // The loop's own.
+  Nanos next_spare = 0;                          // when it looks after the spare room again
   std::map<std::string, Managed> replicas;
   std::map<std::string, Endpoint> placeholders;  // of deployments without a replica
   Launcher launcher;

@@ -32,7 +32,7 @@ Replica replica_from(const StoredReplica& stored, Nanos now) {
 Controller::Impl::Impl(ControllerConfig config_, Ports ports_, StateStore& store_, const EngineCatalog& catalog_,
                        const Clock& clock_)
     : config(std::move(config_)), ports(std::move(ports_)), store(store_), catalog(catalog_), clock(clock_),
-      launcher(config.shim) {
+      spare(config.state_dir), launcher(config.shim) {
   prober.emplace([this] { wake(); });
 }
 
@@ -124,6 +124,20 @@ void Controller::Impl::tick() {
     if (!round()) break;
   }
   publish();
+  keep_spare();
+}
+
+// Not while something ends: that may need the room it has just given up.
+void Controller::Impl::keep_spare() {
+  if (clock.now() < next_spare) return;
+  next_spare = clock.now() + kSpareInterval;
+  {
+    const std::lock_guard lock(mutex);
+    for (const auto& [name, each] : deployments) {
+      if (each.removing) return;
+    }
+  }
+  spare.keep();
 }
 
 std::vector<Goal> Controller::Impl::goals() const {

@@ -57,14 +57,29 @@ void summarize(const DeploymentView& deployment, WhyReport& report) {
     add_hint(report.hints, fmt::format("tweendeck scale {} 1", deployment.spec.name));
   }
   for (const ReplicaView* each : order) {
-    if (each->phase == ReplicaPhase::Ready && !restarted(*each)) continue;
+    if (each->phase == ReplicaPhase::Ready && !restarted(*each) && each->reason == Reason::None) continue;
     report.sentence += "; " + sentence_of(*each);
     if (report.reason == Reason::None) report.reason = each->reason;
     add_hint(report.hints, restarted(*each) ? each->last_exit.hint : each->hint);
+    if (each->reason == Reason::NotFound) add_hint(report.hints, each->hint);
   }
 }
 
 }  // namespace
+
+// A view says what the controller knows; that the slice's device has gone away only the device room knows.
+void Controller::Impl::tell_gone_devices(std::vector<ReplicaView>& shown) const {
+  if (std::ranges::all_of(shown, [](const ReplicaView& view) { return view.slice.id.empty(); })) return;
+  const std::vector<Device> devices = ports.list_devices();
+  for (ReplicaView& view : shown) {
+    const auto is_its = [&view](const Device& device) { return device.id == view.slice.device_id; };
+    if (view.slice.id.empty() || std::ranges::any_of(devices, is_its)) continue;
+    if (view.reason != Reason::None && view.reason != Reason::Starting) continue;
+    view.reason = Reason::NotFound;
+    view.message = fmt::format("the device {} of its slice is gone", view.slice.device_id);
+    view.hint = "bring the device back, or stop the deployment and serve it again to place it anew";
+  }
+}
 
 Result<WhyReport> Controller::why(const std::string& name) const {
   WhyReport report;
@@ -75,14 +90,18 @@ Result<WhyReport> Controller::why(const std::string& name) const {
     summarize(*deployment, report);
     shown = deployment->replicas;
   } else {
-    const std::lock_guard lock(impl_->mutex);
-    const auto view = impl_->views.find(name);
-    if (view == impl_->views.end()) return fail(deployment.error());
-    report.sentence = sentence_of(view->second);
-    report.reason = view->second.reason;
-    add_hint(report.hints, view->second.hint);
-    if (restarted(view->second)) add_hint(report.hints, view->second.last_exit.hint);
-    shown.push_back(view->second);
+    {
+      const std::lock_guard lock(impl_->mutex);
+      const auto view = impl_->views.find(name);
+      if (view == impl_->views.end()) return fail(deployment.error());
+      shown.push_back(view->second);
+    }
+    impl_->tell_gone_devices(shown);
+    const ReplicaView& view = shown.front();
+    report.sentence = sentence_of(view);
+    report.reason = view.reason;
+    add_hint(report.hints, view.hint);
+    if (restarted(view)) add_hint(report.hints, view.last_exit.hint);
   }
   std::vector<std::string> subjects{name};
   for (ReplicaView& view : shown) {
@@ -114,8 +133,14 @@ std::vector<Finding> Controller::doctor() const {
     findings.push_back({std::move(subject), error.reason, error.message, error.hint});
   };
   for (const Error& broken : impl_->catalog.broken()) add("engine", broken);
+  const std::vector<DeploymentView> served = list();
   for (const EngineSpec& engine : impl_->catalog.engines()) {
-    if (auto there = impl_->catalog.installed(engine); !there) add("engine " + engine.name, there.error());
+    const auto there = impl_->catalog.installed(engine);
+    if (there) continue;
+    add("engine " + engine.name, there.error());
+    // An engine that nobody asked for is an offer, not a fault.
+    findings.back().harmless =
+        std::ranges::none_of(served, [&engine](const DeploymentView& each) { return each.spec.engine == engine.name; });
   }
   if (!impl_->sandbox_problem.empty()) {
     findings.push_back({"sandbox", Reason::SandboxUnavailable,
@@ -129,9 +154,10 @@ std::vector<Finding> Controller::doctor() const {
       findings.push_back({"events", Reason::DiskFull, fmt::format("{} events could not be stored", impl_->lost_events), ""});
     }
   }
-  for (const DeploymentView& deployment : list()) {
+  for (const DeploymentView& deployment : served) {
     for (const ReplicaView& replica : deployment.replicas) {
-      if (replica.phase == ReplicaPhase::Ready || replica.phase == ReplicaPhase::Starting) continue;
+      const bool on_its_way = replica.phase == ReplicaPhase::Ready || replica.phase == ReplicaPhase::Starting;
+      if (on_its_way && replica.reason != Reason::NotFound) continue;
       findings.push_back({replica.id, replica.reason, sentence_of(replica), replica.hint});
     }
   }

@@ -42,7 +42,7 @@ class FakeMachine {
 
   Ports ports() {
     Ports ports;
-    ports.list_devices = [] { return std::vector<Device>{device()}; };
+    ports.list_devices = [this] { return device_gone ? std::vector<Device>{} : std::vector<Device>{device()}; };
     ports.acquire_slice = [this](const DeploymentSpec& spec, const std::string& owner, const std::string& id) {
       return acquire(spec, owner, id);
     };
@@ -95,6 +95,7 @@ class FakeMachine {
     return endpoints_;
   }
 
+  std::atomic<bool> device_gone{false};
   std::atomic<size_t> capacity{100};
   std::atomic<uint32_t> in_flight{0};
   std::atomic<uint64_t> oom_kills{0};

@@ -32,7 +32,7 @@ Error Database::error(std::string_view what) const {
   switch (code & 0xff) {
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
-      return Error{Reason::StateCorrupt, message, "move the file away to start with empty state; replicas keep running"};
+      return Error{Reason::StateCorrupt, message, "move the file away to start with empty state: replicas that still run are then stopped, deployments must be served again"};
     case SQLITE_PERM:
     case SQLITE_READONLY:
     case SQLITE_CANTOPEN:

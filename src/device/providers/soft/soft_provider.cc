@@ -20,6 +20,7 @@ namespace tweendeck::device {
 namespace {
 
 constexpr const char* kStateVariable = "TWEENDECK_SOFTGPU_STATE";
+constexpr const char* kNewSuffix = ".new";
 constexpr mode_t kModelMode = 0666;  // replicas of all users are attached to it
 constexpr size_t kMaxToolOutput = 4096;
 
@@ -82,7 +83,7 @@ Result<ToolRun> run_tool(std::vector<std::string> words) {
 }
 
 Status create_model(const SoftOptions& options) {
-  const std::string temporary = options.model_path + ".new";
+  const std::string temporary = options.model_path + kNewSuffix;
   ::unlink(temporary.c_str());
   const Result<ToolRun> run = run_tool({options.tool, "create", "--cards", options.cards, temporary});
   if (!run) return fail(run.error());
@@ -90,11 +91,11 @@ Status create_model(const SoftOptions& options) {
     return fail(Reason::InvalidArgument, "no software GPUs '" + options.cards + "': " + std::string(trim(run->output)),
                 "give a count and a model, for example 2:H100-80G");
   }
-  if (chmod(temporary.c_str(), kModelMode) != 0 || rename(temporary.c_str(), options.model_path.c_str()) != 0) {
-    return fail(system_error(errno, "cannot put " + temporary + " in place"));
-  }
+  if (chmod(temporary.c_str(), kModelMode) != 0) return fail(system_error(errno, "cannot open up " + temporary));
   return {};
 }
+
+std::string stamp_path(const std::string& model_path) { return model_path + ".cards"; }
 
 // The model's clock starts anew with each boot, so a model lives for one boot.
 std::string stamp(const SoftOptions& options) {
@@ -102,18 +103,22 @@ std::string stamp(const SoftOptions& options) {
 }
 
 Status ensure_model(const SoftOptions& options) {
-  const std::string stamp_path = options.model_path + ".cards";
-  if (std::filesystem::exists(options.model_path) && read_file(stamp_path) == stamp(options)) return {};
+  const std::string stamp_file = stamp_path(options.model_path);
+  if (std::filesystem::exists(options.model_path) && read_file(stamp_file) == stamp(options)) return {};
   std::error_code error;
   std::filesystem::create_directories(std::filesystem::path(options.model_path).parent_path(), error);
   if (error) return fail(system_error(error.value(), "cannot create the folder of " + options.model_path));
-  // In this order a crash between the steps makes the model anew at the next start.
-  ::unlink(stamp_path.c_str());
+  // Cards that cannot be made leave the old ones as they are. Afterwards a crash between the steps makes the model anew
+  // at the next start.
   if (Status status = create_model(options); !status) return status;
-  std::ofstream out(stamp_path);
+  ::unlink(stamp_file.c_str());
+  if (rename((options.model_path + kNewSuffix).c_str(), options.model_path.c_str()) != 0) {
+    return fail(system_error(errno, "cannot put " + options.model_path + " in place"));
+  }
+  std::ofstream out(stamp_file);
   out << stamp(options);
   out.close();
-  if (!out) return fail(system_error(errno, "cannot write " + stamp_path));
+  if (!out) return fail(system_error(errno, "cannot write " + stamp_file));
   return {};
 }
 
@@ -128,6 +133,19 @@ Result<std::unique_ptr<Provider>> make_soft_provider(SoftOptions options) {
   if (Status status = ensure_model(options); !status) return fail(status.error());
   ::setenv(kStateVariable, options.model_path.c_str(), 1);
   return std::make_unique<SoftProvider>(options);
+}
+
+std::string remembered_soft_cards(const std::string& model_path) {
+  const std::string text = read_file(stamp_path(model_path));  // boot id, cards
+  const size_t line = text.find('\n');
+  return line == std::string::npos ? "" : std::string(trim(std::string_view(text).substr(line)));
+}
+
+Status remove_soft_cards(const std::string& model_path) {
+  for (const std::string& path : {stamp_path(model_path), model_path}) {
+    if (::unlink(path.c_str()) != 0 && errno != ENOENT) return fail(system_error(errno, "cannot remove " + path));
+  }
+  return {};
 }
 
 }  // namespace tweendeck::device

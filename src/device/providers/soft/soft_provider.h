@@ -22,4 +22,10 @@ struct SoftOptions {
 // Errors: InvalidArgument (cards), DriverMissing (not built), IoError, DiskFull.
 Result<std::unique_ptr<Provider>> make_soft_provider(SoftOptions options);
 
+// The cards of the model that lies at this path, "" without one; they are remembered over restarts and boots.
+std::string remembered_soft_cards(const std::string& model_path);
+
+// Removes the model. Only where no slice is on its cards.
+Status remove_soft_cards(const std::string& model_path);
+
 }  // namespace tweendeck::device

@@ -107,6 +107,19 @@ TEST_F(SoftProviderTest, ARestartedDaemonKeepsTheModelThatReplicasUse) {
   EXPECT_NE(inode(), before);
 }
 
+TEST_F(SoftProviderTest, RemembersItsCardsUntilTheyAreRemoved) {
+  EXPECT_EQ(remembered_soft_cards(options_.model_path), "");
+  ASSERT_TRUE(make_soft_provider(options_));
+  EXPECT_EQ(remembered_soft_cards(options_.model_path), "2:A10");
+  options_.cards = "2:RTX-9999";
+  ASSERT_FALSE(make_soft_provider(options_));
+  EXPECT_EQ(remembered_soft_cards(options_.model_path), "2:A10") << "cards that cannot be made change nothing";
+  ASSERT_TRUE(remove_soft_cards(options_.model_path));
+  ASSERT_TRUE(remove_soft_cards(options_.model_path));
+  EXPECT_EQ(remembered_soft_cards(options_.model_path), "");
+  EXPECT_FALSE(std::filesystem::exists(options_.model_path));
+}
+
 TEST_F(SoftProviderTest, WithoutTheVgpuLibraryTheIsolationIsToldAsNone) {
   options_.pages.vgpu_library = root_ + "/nowhere.so";
   const auto provider = make_soft_provider(options_);
