@@ -76,7 +76,8 @@ inline uint64_t expected_output(const Request& request, const Pace& pace) {
 inline constexpr size_t kMaxHeldCounted = 256;
 
 inline uint64_t prompt_id(const Request& request) {
-  return request.prefix.empty() ? request.prompt_tokens : request.prefix.back() ^ request.prompt_tokens;
+  return request.prefix.links.empty() ? request.prompt_tokens
+                                      : request.prefix.links.back() ^ request.prompt_tokens;
 }
 
 // How long until this request ends. Past its expected end it is expected to take as long again as it is late,

@@ -9,6 +9,11 @@ namespace {
 // A head that was continued in this many ways is shared by several conversations.
 constexpr uint32_t kSharedFollowers = 2;
 
+// A head shorter than this, in tokens, saves less than a request costs anyway. It only tells a conversation
+// that has just begun from others, and only while nobody went on from it: every chat begins with the same
+// bytes, and many with the same short system prompt.
+constexpr uint64_t kShortHead = Pace::kOverheadTokens;
+
 // A held request is offered again after its estimated wait, but not sooner or later than this.
 constexpr Nanos kMinRetry = 10 * kMillisecond;
 constexpr Nanos kMaxRetry = kSecond;
@@ -36,7 +41,7 @@ uint64_t in_prefill_tokens(Nanos time, const Pace& pace) {
 bool Router::Impl::gather(const Request& request, Nanos now) {
   candidates.clear();
   for (const PrefixIndex::Match& match : matches) held[match.endpoint] = {};
-  index.match(request.prefix, matches);
+  index.match(request.prefix.links, matches);
   held.resize(accounts.size());
   for (const PrefixIndex::Match& match : matches) held[match.endpoint] = match;
 
@@ -47,10 +52,15 @@ bool Router::Impl::gather(const Request& request, Nanos now) {
     if (account.endpoint.id == request.exclude) continue;
     starting |= account.endpoint.state == EndpointState::Starting;
     if (account.endpoint.state != EndpointState::Ready) continue;
-    const uint64_t cached =
-        std::min(prompt, uint64_t{held[slot].links} * config.chunk_bytes / kBytesPerToken);
+    const PrefixIndex::Match& match = held[slot];
+    const uint64_t tokens = request.prefix.tokens(match.links);
+    // All of a short prompt: it comes again, which may be anybody's request.
+    const bool repeated = match.links == request.prefix.links.size();
+    const bool useless =
+        tokens < kShortHead && (match.followers > 0 || (repeated && account.requests(now) > 0));
+    const uint64_t cached = useless ? 0 : std::min(prompt, tokens);
     candidates.push_back(
-        {slot, cached, prompt - cached, account.load(now), held[slot].followers >= kSharedFollowers});
+        {slot, cached, prompt - cached, account.load(now), match.followers >= kSharedFollowers});
   }
   return starting;
 }

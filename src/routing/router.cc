@@ -112,9 +112,9 @@ Pick Router::Impl::dispatch(const Request& request, EndpointSlot slot, Nanos now
   in_flight.ahead_tokens = std::min(account.uncached_tokens, kMaxRequestTokens);
   in_flight.output_tokens = expected_output(request, *account.pace);
   in_flight.dispatched_at = now;
-  in_flight.prefix = request.prefix;
+  in_flight.prefix = request.prefix.links;
   in_flight.known_links = held[slot].links;
-  index.record(slot, request.prefix, ticket);
+  index.record(slot, request.prefix.links, ticket);
   account.tickets.push_back(ticket);
   account.uncached_tokens += candidate.uncached;
   account.last_dispatch = ticket;

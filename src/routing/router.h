@@ -33,7 +33,7 @@ struct RouterConfig {
   Policy policy = Policy::PrefixAffinity;
   size_t max_index_entries = 1 << 20;  // chunk hashes remembered over all endpoints (at most 64 bytes each)
   uint32_t chunk_bytes = 64;   // prompt bytes per link of the hash chain; 16 tokens, as engines' blocks
-  uint32_t max_chunks = 4096;  // longest prefix that is hashed; the rest of a prompt only counts as load
+  uint32_t max_chunks = 4096;  // links of one chain; the rest of a prompt only counts as load
   // An endpoint that holds a whole prompt is kept until its load passes the best other one's by this many
   // tokens; one that holds a part, by that part of it. 0 = what the model's replicas prefill in
   // kSaturationTime, as observed.
@@ -44,30 +44,49 @@ inline constexpr Nanos kSaturationTime = 2 * kSecond;
 // A load report older than this no longer counts.
 inline constexpr Nanos kLoadFreshness = 10 * kSecond;
 
+// Links that begin in the first so many bytes of a prompt hold only so many, or chunk_bytes if that is less:
+// a short prompt has a chain too.
+inline constexpr uint64_t kFinePromptBytes = 256;
+inline constexpr uint32_t kFineChunkBytes = 16;
+
+struct Prefix {
+  std::vector<uint64_t> links;
+  std::vector<uint64_t> ends;  // of the links: how many prompt bytes a head of the chain stands for
+  uint64_t tokens(size_t count) const { return count == 0 ? 0 : ends[count - 1] / kBytesPerToken; }
+  bool operator==(const Prefix&) const = default;
+};
+
 // A chain of hashes over chunks of the prompt: equal prefixes give equal heads, so the common head of two
 // chains is the reusable prefix. Computed while the body streams in; how the bytes are split over update()
 // does not matter.
+//
+// A link also ends where a chat message does, as far as its bytes tell: after `"}`, where the quote is not
+// escaped. So all of a conversation's past is found again, however short, and not only its whole chunks.
 class PrefixHasher {
  public:
   PrefixHasher(const RouterConfig& config, std::string_view model);
   void update(std::string_view prompt_bytes);
-  std::vector<uint64_t> finish();  // links of whole chunks only; the hasher is spent
+  Prefix finish();  // what follows the last whole link is left out; the hasher is spent
   uint64_t bytes() const { return bytes_; }
 
  private:
+  size_t link_bytes() const;
   void link(std::string_view chunk);
 
   uint64_t seed_;
   uint32_t chunk_bytes_;
   uint32_t max_chunks_;
   uint64_t bytes_ = 0;
+  uint64_t covered_ = 0;  // by links
   std::string partial_;
-  std::vector<uint64_t> links_;
+  char last_ = 0;  // byte that was seen, and the one before it
+  char before_last_ = 0;
+  Prefix prefix_;
 };
 
 struct Request {
   std::string_view model;
-  std::vector<uint64_t> prefix;    // PrefixHasher::finish()
+  Prefix prefix;                   // PrefixHasher::finish()
   uint64_t prompt_tokens = 0;      // an estimate: bytes / kBytesPerToken unless better is known
   uint64_t max_output_tokens = 0;  // 0 = unknown
   std::string_view exclude;  // an endpoint id that has just failed this request: never chosen; "" = none

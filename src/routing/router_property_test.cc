@@ -126,8 +126,23 @@ class SlowRouter {
   static Pick hold(Reason reason) {
     return {.kind = Pick::Kind::Hold, .ticket = 0, .endpoint_id = {}, .cached_tokens = 0, .reason = reason};
   }
+  static uint64_t bytes(const Request& q, const SlowEndpoint& e) {
+    const size_t known = e.known(q.prefix.links);
+    return known == 0 ? 0 : q.prefix.ends[known - 1];
+  }
+  static uint32_t followers(const Request& q, const SlowEndpoint& e) {
+    const size_t known = e.known(q.prefix.links);
+    const auto found = known == 0 ? e.followers.end() : e.followers.find(q.prefix.links[known - 1]);
+    return found == e.followers.end() ? 0 : found->second;
+  }
+  bool useless(const Request& q, const SlowEndpoint& e) const {
+    if (bytes(q, e) >= Pace::kOverheadTokens * kBytesPerToken)
+      return false;  // saves more than a request costs
+    return followers(q, e) > 0 || (e.known(q.prefix.links) == q.prefix.links.size() && in_flight(e) > 0);
+  }
   uint64_t cached(const Request& q, const SlowEndpoint& e) const {
-    return std::min(q.prompt_tokens, e.known(q.prefix) * config_.chunk_bytes / kBytesPerToken);
+    if (useless(q, e)) return 0;
+    return std::min(q.prompt_tokens, bytes(q, e) / kBytesPerToken);
   }
   uint64_t output(const Request& q) const {
     const uint64_t typical = pace.typical_output_tokens();
@@ -136,13 +151,14 @@ class SlowRouter {
 
   Pick dispatch(const Request& q, SlowEndpoint& e, Nanos now, Ticket ticket) {
     const uint64_t hit = cached(q, e);
-    const size_t known = e.known(q.prefix);
-    requests[ticket] = {e.data.id, q.prompt_tokens - hit, uncached(e), output(q), now, -1, q.prefix, known};
-    for (size_t i = known; i < q.prefix.size(); ++i) {
-      if (i > 0) ++e.followers[q.prefix[i - 1]];
-      e.followers[q.prefix[i]] = 0;
+    const Chain& chain = q.prefix.links;
+    const size_t known = e.known(chain);
+    requests[ticket] = {e.data.id, q.prompt_tokens - hit, uncached(e), output(q), now, -1, chain, known};
+    for (size_t i = known; i < chain.size(); ++i) {
+      if (i > 0) ++e.followers[chain[i - 1]];
+      e.followers[chain[i]] = 0;
     }
-    e.chains.push_back(q.prefix);
+    e.chains.push_back(chain);
     e.last = ticket;
     return {.kind = Pick::Kind::Dispatch, .ticket = ticket, .endpoint_id = e.data.id, .cached_tokens = hit};
   }
@@ -168,7 +184,7 @@ class SlowRouter {
 
     const uint64_t hit = cached(q, *wanted), gain = hit - cached(q, *other);
     const uint64_t saturation = config_.saturation_tokens;
-    const bool shared = wanted->followers[q.prefix[wanted->known(q.prefix) - 1]] >= 2;
+    const bool shared = followers(q, *wanted) >= 2;
     const uint64_t allowance = shared ? 0 : saturation * gain / q.prompt_tokens;
     const uint64_t elsewhere = load(*other) + q.prompt_tokens - cached(q, *other);
     if (!full(*wanted))
@@ -187,7 +203,7 @@ class SlowRouter {
     uint64_t ahead = 0;
     bool known = false;
     for (const auto& [chain, prompt, work] : wanted->held) {
-      known |= chain == q.prefix && prompt == q.prompt_tokens;
+      known |= chain == q.prefix.links && prompt == q.prompt_tokens;
       if (!known) ahead += work;
     }
     const uint64_t wait =
@@ -202,7 +218,7 @@ class SlowRouter {
         now + std::clamp(static_cast<Nanos>(wait) * pace.prefill_ns_per_token(), 10 * kMillisecond, kSecond);
     const uint64_t answer = output(q) * static_cast<uint64_t>(pace.decode_ns_per_token()) /
                             static_cast<uint64_t>(pace.prefill_ns_per_token());
-    if (!known) wanted->held.emplace_back(q.prefix, q.prompt_tokens, q.prompt_tokens - hit + answer);
+    if (!known) wanted->held.emplace_back(q.prefix.links, q.prompt_tokens, q.prompt_tokens - hit + answer);
     return nullptr;
   }
 
@@ -224,8 +240,11 @@ Request random_request(Random& random) {
   r.model = "chat";
   uint64_t past = 1;
   for (uint64_t i = random.below(14); i > 0; --i)
-    r.prefix.push_back((past = past * 3 + (random.below(4) == 0)) << 3);
-  r.prompt_tokens = r.prefix.size() * 16 + random.below(40);
+    r.prefix.links.push_back((past = past * 3 + (random.below(4) == 0)) << 3);
+  // Links of 4 to 64 bytes, so that equal heads are equally long.
+  uint64_t end = 0;
+  for (uint64_t link : r.prefix.links) r.prefix.ends.push_back(end += 4 + (link >> 3) % 61);
+  r.prompt_tokens = end / kBytesPerToken + random.below(40);
   r.max_output_tokens = random.below(2) * random.below(64);
   if (random.below(8) == 0) r.exclude = random.below(2) == 0 ? "chat-1" : "chat-2";
   return r;

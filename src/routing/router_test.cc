@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <map>
 #include <string>
+#include <vector>
 
 namespace tweendeck::routing {
 namespace {
@@ -258,13 +261,74 @@ TEST(PrefixHasher, EqualPrefixesGiveEqualHeads) {
   auto chain = [&](std::string_view model, std::string_view prompt) {
     return request(config, prompt, model).prefix;
   };
-  const auto a = chain("m", conversation('a', 300));
-  EXPECT_EQ(a.size(), 4u);
-  const auto b = chain("m", conversation('a', 200) + conversation('b', 200));
-  EXPECT_TRUE(std::equal(a.begin(), a.begin() + 3, b.begin()));
-  EXPECT_NE(a[3], b[3]);
+  const Prefix a = chain("m", conversation('a', 100));
+  EXPECT_EQ(a.ends, (std::vector<uint64_t>{16, 32, 48, 64, 80, 96}));
+  const Prefix b = chain("m", conversation('a', 50) + conversation('b', 200));
+  EXPECT_TRUE(std::equal(a.links.begin(), a.links.begin() + 3, b.links.begin()));
+  EXPECT_NE(a.links[3], b.links[3]);
   EXPECT_NE(chain("m", conversation('a', 300)), chain("n", conversation('a', 300)));
-  EXPECT_EQ(chain("m", conversation('a', 5000)).size(), 8u);
+  EXPECT_EQ(chain("m", conversation('a', 5000)).links.size(), 8u);
+}
+
+TEST(PrefixHasher, LinksAreShortAtTheBeginningAndEndWithMessages) {
+  auto ends = [](std::string_view prompt) { return request({}, prompt).prefix.ends; };
+  EXPECT_EQ(ends(R"([{"role":"user","content":"Hi 1"}])"), (std::vector<uint64_t>{16, 32, 33}));
+  const auto longer = ends(conversation('a', 400));
+  EXPECT_EQ(longer.size(), 256u / 16 + 2);
+  EXPECT_EQ(longer.back(), 256u + 2 * 64);
+  // After the first bytes too; but not within a text, where quotes are escaped.
+  EXPECT_EQ(ends(conversation('a', 256) + R"(x"},{"y\"} }")").back(), 259u);
+}
+
+std::string chat(const std::vector<std::string>& turns, std::string_view system = {}) {
+  std::string body = "[";
+  if (!system.empty()) body.append(R"({"role":"system","content":")").append(system).append("\"},");
+  for (size_t i = 0; i < turns.size(); ++i) {
+    body.append(i > 0 ? "," : "").append(R"({"role":")").append(i % 2 == 0 ? "user" : "assistant");
+    body.append(R"(","content":")").append(turns[i]).append("\"}");
+  }
+  return body + "]";
+}
+
+// Bodies as clients send them, one conversation after another on idle replicas.
+TEST_F(RouterTest, ShortChatsStayAndSpread) {
+  const std::string long_system = conversation('s', 2000);
+  for (std::string_view system : {"", "You are a helpful assistant.", long_system.c_str()}) {
+    for (std::string_view first :
+         {"Hi ", "My name is Bob ", "", "Hello there, how are you doing today, number "}) {
+      SCOPED_TRACE(std::string(system.substr(0, 30)) + "/" + std::string(first));
+      router = Router(config);
+      for (const char* id : {"chat-1", "chat-2"}) router.upsert(endpoint(id));
+      std::map<std::string, int> homes;
+      for (int i = 0; i < 12; ++i) {
+        std::vector<std::string> turns{std::string(first) + std::to_string(i)};
+        const std::string home = served(chat(turns, system));
+        ++homes[home];
+        for (int turn = 0; turn < 3; ++turn) {
+          turns.push_back("Hello! What can I do for you?");
+          turns.push_back("ok " + std::to_string(turn));
+          EXPECT_EQ(served(chat(turns, system)), home) << "conversation " << i;
+          if (i % 3 == 0) served(chat({"Another one " + std::to_string(i * 10 + turn)}, system));
+        }
+      }
+      // A long first part that all share is worth more than an even spread of idle replicas.
+      if (system.size() < 100) {
+        EXPECT_GE(homes["chat-1"], 4);
+        EXPECT_GE(homes["chat-2"], 4);
+      }
+    }
+  }
+}
+
+TEST_F(RouterTest, NewShortChatsAlternateAndDoNotPileUp) {
+  for (const char* id : {"chat-1", "chat-2"}) router.upsert(endpoint(id));
+  std::string homes;
+  for (int i = 0; i < 8; ++i) homes += served(chat({"Hi " + std::to_string(i)})).back();
+  EXPECT_EQ(homes, "12121212");
+  // The same short prompt again, all at once: its few tokens are no reason to queue.
+  homes.clear();
+  for (int i = 0; i < 8; ++i) homes += pick(chat({"Hi"})).endpoint_id.back();
+  EXPECT_EQ(std::ranges::count(homes, '1'), 4);
 }
 
 }  // namespace

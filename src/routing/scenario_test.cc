@@ -58,6 +58,23 @@ std::string prompt(const std::string& text) {
   return bytes;
 }
 
+// "Hi|Hello!|ok", with _ for spaces: the messages of a chat, the user's and the assistant's in turn.
+std::string chat(const std::string& text, const std::string& system) {
+  std::string bytes = "[";
+  auto add = [&](std::string_view role, std::string content) {
+    std::ranges::replace(content, '_', ' ');
+    bytes.append(bytes.size() > 1 ? "," : "").append(R"({"role":")").append(role);
+    bytes.append(R"(","content":")").append(content).append("\"}");
+  };
+  if (!system.empty()) add("system", system);
+  bool user = true;
+  for (std::string_view part : split(text, '|')) {
+    add(user ? "user" : "assistant", std::string(part));
+    user = !user;
+  }
+  return bytes + "]";
+}
+
 class Runner {
  public:
   std::string run(const Line& line) {
@@ -106,7 +123,8 @@ class Runner {
 
   std::string request(const std::string& name, const Line& line) {
     const std::string model = line.text("model", "chat");
-    const std::string text = prompt(line.text("prompt", "x:4"));
+    const std::string text = line.values.contains("chat") ? chat(line.text("chat"), line.text("system"))
+                                                          : prompt(line.text("prompt", "x:4"));
     const std::string exclude = line.text("not");
     PrefixHasher hasher(config_, model);
     hasher.update(text);

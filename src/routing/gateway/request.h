@@ -30,7 +30,7 @@ struct Request {
       false;  // larger than max_hold_bytes: the rest passes through `overflow`, and it is sent once only
   std::string overflow;  // content after `body`, framed for the replica, not yet sent
 
-  std::vector<uint64_t> prefix;
+  Prefix prefix;
   uint64_t prompt_tokens = 0;
 
   void reset() {
@@ -39,7 +39,7 @@ struct Request {
     overflow.clear();
     reader = {};
     scanner = {};
-    prefix.clear();
+    prefix = {};
     held_bytes = 0;
     complete = streaming = false;
   }
