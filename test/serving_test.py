@@ -4,6 +4,7 @@ import pathlib
 import signal
 
 import pytest
+import requests
 
 from conftest import processes_mentioning, wait_for
 
@@ -114,6 +115,25 @@ def test_apply_serves_several_models_or_none(make_deck, tmp_path):
     assert refused.returncode == 2
     assert "modle" in refused.stderr and "model" in refused.stderr
     assert deck.deployment("third") is None
+
+
+def test_adapters_reach_the_engine_under_their_names(make_deck):
+    deck = make_deck("--soft-gpus", "1:H100-80G").start()
+    deck.run("serve", "sim-3b", "--name", "base", "--memory", "20Gi", "--compute", "50", "--alias", "nick",
+             "--adapter", "sql", "--adapter", "poetry")
+    assert deck.deployment("base")["spec"]["adapters"] == ["sql", "poetry"]
+    listed = {model["id"] for model in requests.get(f"{deck.url}/v1/models", timeout=10).json()["data"]}
+    assert {"base", "nick", "sql", "poetry"} <= listed
+    served = {}
+    for name in ("base", "nick", "sql", "poetry"):
+        answer = requests.post(f"{deck.url}/v1/completions", timeout=30,
+                               json={"model": name, "prompt": "hi", "max_tokens": 2})
+        assert answer.status_code == 200, answer.text
+        served[name] = answer.json()["model"]
+    assert served["sql"] == "sql" and served["poetry"] == "poetry"
+    assert served["nick"] == served["base"] != "nick"
+    refused = deck.run("serve", "smollm2", "--adapter", "sql", check=False)
+    assert refused.returncode == 5 and "takes no adapters" in refused.stderr
 
 
 def test_doctor_version_devices_logs(smollm2_deck):

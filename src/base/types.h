@@ -103,7 +103,8 @@ struct Endpoint {
   std::string address;                // IPv4 literal: "127.0.0.1"
   uint16_t port = 0;
   std::vector<std::string> models;    // every name it answers to, LoRA adapters included
-  std::string served_model;           // the name the engine itself expects in `model`
+  std::vector<std::string> adapters;  // those of `models` that the engine itself knows beside served_model
+  std::string served_model;           // the name the engine itself expects in `model` for all others
   Role role = Role::All;
   EndpointState state = EndpointState::Starting;
   uint32_t max_in_flight = 0;         // requests at once; 0 = no limit of its own

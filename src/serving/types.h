@@ -18,7 +18,8 @@ struct DeploymentSpec {
   std::string engine;        // "" = the first engine that can serve the model on the chosen device
   uint32_t replicas = 1;     // 0 is allowed: the deployment stays known and requests get NoEndpoint
   Claim claim;               // count is ignored; one slice per replica
-  std::vector<std::string> model_aliases;  // further names requests may use, LoRA names included
+  std::vector<std::string> model_aliases;  // further names requests may use for the same model
+  std::vector<std::string> adapters;       // LoRA adapters: names that the engine gets and tells apart
   uint32_t max_in_flight = 0;              // per replica; 0 = what the engine reports
   std::vector<std::string> engine_args;    // passed through to the engine, after its own
   bool operator==(const DeploymentSpec&) const = default;

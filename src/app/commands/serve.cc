@@ -35,6 +35,7 @@ Result<serving::DeploymentSpec> spec_of(const cli::Invocation& in) {
   spec.claim.spread = in.text("place") == "pack" ? Spread::Pack : Spread::Spread;
   spec.claim.distinct_devices = in.on("distinct-devices");
   spec.model_aliases = in.list("alias");
+  spec.adapters = in.list("adapter");
   spec.max_in_flight = static_cast<uint32_t>(in.count("max-in-flight"));
   spec.engine_args = in.each("engine-arg");
   return spec;
@@ -97,6 +98,7 @@ cli::Command serve_command() {
            {.name = "engine", .letter = 'e', .kind = FlagKind::Text, .value = "NAME", .help = "model server to use (default: the first that can serve MODEL)"},
            {.name = "engine-arg", .kind = FlagKind::List, .value = "ARG", .help = "passed to the engine; can be repeated"},
            {.name = "alias", .kind = FlagKind::List, .value = "NAME", .help = "further model names that requests may use"},
+           {.name = "adapter", .kind = FlagKind::List, .value = "NAME", .help = "LoRA adapters that the engine serves under names of their own"},
            {.name = "max-in-flight", .kind = FlagKind::Count, .fallback = "0", .help = "requests at once per replica; 0 = what the engine says", .max = 100000},
            {.name = "no-wait", .help = "return as soon as it is accepted"},
            {.name = "timeout", .kind = FlagKind::Duration, .fallback = "180s", .help = "how long to wait until ready"}},

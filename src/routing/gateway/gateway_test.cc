@@ -579,6 +579,18 @@ TEST_F(GatewayTest, LargeBodiesStreamInBothFramings) {
   EXPECT_TRUE(seen_is(expected));
 }
 
+TEST_F(GatewayTest, AnAdaptersNameReachesTheEngineAndAnAliasDoesNot) {
+  ScriptedReplica replica(ScriptedReplica::echo);
+  start();
+  Endpoint e = endpoint("r-1", replica.port);
+  e.models = {"m", "alias", "sql"};
+  e.adapters = {"sql"};
+  e.served_model = "m";
+  gateway_->publish(e);
+  EXPECT_EQ(body_of(ask(post(R"({"model":"sql","prompt":"a"})"))), R"({"model":"sql","prompt":"a"})");
+  EXPECT_EQ(body_of(ask(post(R"({"model":"alias","prompt":"a"})"))), R"({"model":"m","prompt":"a"})");
+}
+
 TEST_F(GatewayTest, ALargeBodyThatTurnsOutBadIsRefused) {
   config_.max_hold_bytes = 64 * 1024;
   ScriptedReplica replica([](Wire& wire) { wire.read_all(); });

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "routing/gateway/session.h"
@@ -62,7 +63,8 @@ void Upstream::build_head() {
   BodyScanner::Range range = request.scanner.model_range();
   size_t body_bytes = request.body.size();
   uint64_t length = request.complete ? body_bytes : request.content_length;
-  if (!endpoint.served_model.empty() && endpoint.served_model != request.scanner.model()) {
+  if (!endpoint.served_model.empty() && endpoint.served_model != request.scanner.model() &&
+      std::ranges::find(endpoint.adapters, request.scanner.model()) == endpoint.adapters.end()) {
     replacement_ = entry_->served_model_json;
     size_t old_bytes = static_cast<size_t>(range.end - range.begin);
     body_bytes += replacement_.size() - old_bytes;

@@ -18,7 +18,8 @@ namespace {
 // Whether running replicas still fit what is wanted: everything that reaches the process or its slice.
 bool same_process(const StoredDeployment& a, const StoredDeployment& b) {
   return a.engine == b.engine && a.model_format == b.model_format && a.model_path == b.model_path &&
-         a.model_name == b.model_name && a.spec.claim == b.spec.claim && a.spec.engine_args == b.spec.engine_args;
+         a.model_name == b.model_name && a.spec.claim == b.spec.claim && a.spec.engine_args == b.spec.engine_args &&
+         a.spec.adapters == b.spec.adapters;
 }
 
 // A share that no device could ever have is refused at once; one that only does not fit now waits.
@@ -94,6 +95,10 @@ Result<StoredDeployment> Controller::Impl::resolve(const DeploymentSpec& spec, c
   auto engine = catalog.choose(spec, *model, devices);
   if (!engine) return fail(engine.error());
   if (auto fits = check_share(spec, **engine, devices); !fits) return fail(fits.error());
+  if (std::ranges::find(spec.adapters, model->name) != spec.adapters.end()) {
+    return fail(Reason::InvalidArgument, fmt::format("{}: adapter '{}' has the name of the model itself", spec.name, model->name),
+                "give each adapter a name of its own");
+  }
   StoredDeployment stored;
   stored.spec = spec;
   stored.spec.claim.name = spec.name;

@@ -95,7 +95,7 @@ std::vector<EnvVar> environment(const LaunchInput& input, const Paths& paths, co
 LaunchPlan make_launch_plan(const LaunchInput& input) {
   const Paths paths = input.sandbox ? sandbox_paths(input) : direct_paths(input);
   const StoredDeployment& deployment = *input.deployment;
-  const Placeholders values{{"python", paths.python},
+  Placeholders values{{"python", paths.python},
                             {"engine", paths.engine},
                             {"model", deployment.model_path.empty() ? deployment.model_name : paths.model},
                             {"model_name", deployment.model_name},
@@ -110,6 +110,10 @@ LaunchPlan make_launch_plan(const LaunchInput& input) {
   plan.cgroup_procs = input.grant->cgroup_procs;
   plan.env = environment(input, paths, values);
   for (const std::string& word : input.engine->command) plan.command.push_back(expand(word, values));
+  for (const std::string& adapter : deployment.spec.adapters) {
+    values["adapter"] = adapter;
+    for (const std::string& word : input.engine->adapter_args) plan.command.push_back(expand(word, values));
+  }
   std::ranges::copy(deployment.spec.engine_args, std::back_inserter(plan.command));
   plan.stop_signal = input.engine->stop_signal;
   plan.stop_grace = input.engine->stop_grace;

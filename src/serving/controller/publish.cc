@@ -29,6 +29,7 @@ std::vector<std::string> model_names(const StoredDeployment& deployment) {
   };
   add(deployment.model_name);
   for (const std::string& alias : deployment.spec.model_aliases) add(alias);
+  for (const std::string& adapter : deployment.spec.adapters) add(adapter);
   return names;
 }
 
@@ -49,6 +50,7 @@ Endpoint Controller::Impl::endpoint(const Managed& managed, const StoredDeployme
   result.address = config.host;
   result.port = replica.alive ? managed.port : uint16_t{0};
   result.models = model_names(deployment);
+  result.adapters = deployment.spec.adapters;
   result.served_model = deployment.model_name;
   result.state = endpoint_state(replica, config.plan);
   result.max_in_flight =

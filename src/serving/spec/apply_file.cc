@@ -66,6 +66,7 @@ Result<DeploymentSpec> read_deployment(const YAML::Node& node, const std::string
   read_choices(map, spec.claim);
   map.flag("distinct_devices", spec.claim.distinct_devices);
   map.texts("aliases", spec.model_aliases, true);
+  map.texts("adapters", spec.adapters, true);
   read_number(map, "max_in_flight", spec.max_in_flight);
   map.texts("engine_args", spec.engine_args);
   for (const char* key : {"name", "model", "memory", "compute"}) map.require(key);

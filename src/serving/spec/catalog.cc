@@ -81,6 +81,15 @@ std::string device_words(const Claim& claim, const std::vector<Device>& devices)
   return ids.empty() ? "this machine: it has no device" : "this machine's devices (" + join(ids, ", ") + ")";
 }
 
+bool takes_adapters(const EngineSpec& engine, const DeploymentSpec& spec) {
+  return spec.adapters.empty() || !engine.adapter_args.empty();
+}
+
+Error no_adapters(const EngineSpec& engine) {
+  return {Reason::EngineCannotServe, fmt::format("engine {} takes no adapters", engine.name),
+          "leave the adapters out; a further name for the same model is an alias"};
+}
+
 }  // namespace
 
 Result<EngineCatalog> EngineCatalog::load(const std::string& engines_dir, const std::string& python,
@@ -162,6 +171,7 @@ Result<const EngineSpec*> EngineCatalog::choose(const DeploymentSpec& spec, cons
                   fmt::format("engine {} runs on {} devices, not on {}", spec.engine, join((*engine)->devices, " or "),
                               device_words(spec.claim, devices)));
     }
+    if (!takes_adapters(**engine, spec)) return fail(no_adapters(**engine));
     if (auto there = installed(**engine); !there) return fail(there.error());
     return engine;
   }
@@ -175,6 +185,10 @@ Result<const EngineSpec*> EngineCatalog::choose(const DeploymentSpec& spec, cons
         problem.hint = fmt::format("engine {} could, on {} devices{}", engine.name, join(engine.devices, " or "),
                                    contains(engine.devices, std::string("soft")) ? ", for example with up --soft-gpus 1:A10" : "");
       }
+      continue;
+    }
+    if (!takes_adapters(engine, spec)) {
+      if (problem.reason == Reason::EngineCannotServe) problem = no_adapters(engine);
       continue;
     }
     if (auto there = installed(engine); there) return &engine;

@@ -82,9 +82,9 @@ Status read_flag(const JsonValue& value, std::string_view key, bool& out) {
   return {};
 }
 
-constexpr std::array<std::string_view, 17> kKeys = {
+constexpr std::array<std::string_view, 18> kKeys = {
     "name",   "model",     "engine",    "replicas",       "memory",       "compute", "priority",      "device",  "device_model",
-    "vendor", "isolation", "spread",    "distinct_devices", "aliases",    "max_in_flight", "engine_args", "devices"};
+    "vendor", "isolation", "spread",    "distinct_devices", "aliases",    "max_in_flight", "engine_args", "devices", "adapters"};
 
 Status read_member(std::string_view key, const JsonValue& value, DeploymentSpec& out) {
   if (key == "name") return read_text(value, key, out.name);
@@ -101,6 +101,7 @@ Status read_member(std::string_view key, const JsonValue& value, DeploymentSpec&
   if (key == "spread") return read_spread(value, out.claim.spread);
   if (key == "distinct_devices") return read_flag(value, key, out.claim.distinct_devices);
   if (key == "aliases") return read_list(value, key, out.model_aliases);
+  if (key == "adapters") return read_list(value, key, out.adapters);
   if (key == "max_in_flight") return read_count(value, key, out.max_in_flight);
   if (key == "engine_args") return read_list(value, key, out.engine_args);
   const std::string_view near = nearest(key, {kKeys.begin(), kKeys.end()});
@@ -144,6 +145,7 @@ std::string to_json(const DeploymentSpec& spec) {
   w.field("spread", spec.claim.spread == Spread::Pack ? "pack" : "spread");
   w.field("distinct_devices", spec.claim.distinct_devices);
   list("aliases", spec.model_aliases);
+  list("adapters", spec.adapters);
   w.field("max_in_flight", spec.max_in_flight);
   list("engine_args", spec.engine_args);
   w.end();

@@ -26,6 +26,7 @@ inline constexpr uint32_t kMaxReplicas = 256;      // per deployment
 inline constexpr size_t kMaxDeployments = 256;     // per state
 inline constexpr size_t kMaxNameBytes = 40;
 inline constexpr size_t kMaxAliases = 64;
+inline constexpr size_t kMaxAdapters = 64;
 inline constexpr size_t kMaxEngineArgs = 64;
 inline constexpr size_t kMaxTextBytes = 4096;      // model reference, one alias, one engine argument
 inline constexpr uint64_t kMinSliceMemoryBytes = 16ull << 20;

@@ -31,6 +31,7 @@ constexpr char kFile[] = R"(deployments:
     distinct_devices: true
     max_in_flight: 8
     engine_args: [--fast]
+    adapters: [sql, poetry]
 )";
 
 Error error_of(std::string from, const std::string& to) {
@@ -41,6 +42,11 @@ Error error_of(std::string from, const std::string& to) {
   const auto specs = parse_apply_file(text, "apps.yaml");
   EXPECT_FALSE(specs) << to;
   return specs ? Error{} : specs.error();
+}
+
+TEST(ApplyFile, WantsAdaptersWithNamesOfTheirOwn) {
+  EXPECT_NE(error_of("[sql, poetry]", "[sql, sql]").message.find("adapter 'sql' twice"), std::string::npos);
+  EXPECT_EQ(error_of("[sql, poetry]", "[sim]").reason, Reason::InvalidArgument);
 }
 
 TEST(ApplyFile, ReadsEverything) {
@@ -57,6 +63,10 @@ TEST(ApplyFile, ReadsEverything) {
   EXPECT_EQ(sim.claim.share.priority, -3);
   EXPECT_TRUE(sim.claim.distinct_devices);
   EXPECT_THAT(sim.engine_args, ElementsAre("--fast"));
+  EXPECT_THAT(sim.adapters, ElementsAre("sql", "poetry"));
+  auto back = parse_deployment_json(to_json(sim));
+  ASSERT_TRUE(back) << to_string(back.error());
+  EXPECT_EQ(*back, sim);
 }
 
 TEST(ApplyFile, SaysWhereAndWhatWasMeant) {

@@ -87,6 +87,11 @@ class EngineReader {
     if (map_.has("command") && (out_.command.empty() || out_.command.front().empty())) {
       map_.error_at("command", "'command' is empty");
     }
+    texts(map_, "adapter_args", out_.adapter_args);
+    const bool named = std::ranges::any_of(out_.adapter_args, [](const std::string& arg) { return arg.contains("{adapter}"); });
+    if (!out_.adapter_args.empty() && !named) {
+      map_.error_at("adapter_args", "'adapter_args' names no adapter", "use the placeholder {adapter}");
+    }
     for (auto& [key, value] : map_.pairs("env")) {
       if (key.empty() || key.find('=') != std::string::npos || key.find('\0') != std::string::npos) {
         map_.error_at("env", fmt::format("'{}' is no name of an environment variable", key));

@@ -35,6 +35,7 @@ struct EngineSpec {
 
   std::vector<std::string> command;           // with placeholders
   std::map<std::string, std::string> env;     // with placeholders
+  std::vector<std::string> adapter_args;      // appended to command for each adapter; also {adapter}. Empty = takes none
 
   std::string ready_path = "/health";
   Nanos ready_timeout = 120 * kSecond;
@@ -59,7 +60,7 @@ struct EngineSpec {
 Result<EngineSpec> parse_engine(std::string_view text, const std::string& folder);
 Result<EngineSpec> load_engine(const std::string& folder);
 
-// Replaces {python} {engine} {model} {model_name} {host} {port} {bin} in `text`. A brace that starts no known
+// Replaces {python} {engine} {model} {model_name} {host} {port} {bin} (and {adapter} in adapter_args) in `text`. A brace that starts no known
 // placeholder stays as it is, so that JSON in an argument needs no escape.
 using Placeholders = std::map<std::string, std::string, std::less<>>;
 std::string expand(std::string_view text, const Placeholders& values);

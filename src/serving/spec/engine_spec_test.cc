@@ -24,6 +24,7 @@ models: {formats: [gguf], names: [demo-1b]}
 devices: [cpu, soft]
 command: ["{python}", "{engine}/server.py", "--port={port}"]
 env: {MODE: "{model_name}"}
+adapter_args: ["--lora={adapter}"]
 ready: {path: /ready, timeout_s: 90}
 health: {path: /health, interval_s: 3, timeout_s: 1, failures: 4}
 metrics: {path: /metrics, running: r, waiting: w, kv_cache_usage: k}
@@ -57,12 +58,13 @@ TEST(EngineSpec, ReadsEverything) {
   EXPECT_EQ(engine->stop_signal, 2);
   EXPECT_EQ(engine->stop_grace, 7 * kSecond);
   EXPECT_EQ(engine->env.at("MODE"), "{model_name}");
+  EXPECT_THAT(engine->adapter_args, ElementsAre("--lora={adapter}"));
 }
 
 TEST(EngineSpec, NamesTheLineAndTheKeyThatWasMeant) {
   const Error error = error_of(with("grace_s: 7", "grase_s: 7"));
   EXPECT_EQ(error.reason, Reason::EngineInvalid);
-  EXPECT_THAT(error.message, HasSubstr("/engines/demo/engine.yaml:15"));
+  EXPECT_THAT(error.message, HasSubstr("/engines/demo/engine.yaml:16"));
   EXPECT_THAT(error.hint, HasSubstr("grace_s"));
 }
 
@@ -79,6 +81,7 @@ TEST(EngineSpec, RefusesWhatIsOutOfRange) {
   EXPECT_THAT(error_of(with("kind: Engine", "kind: Motor")).message, HasSubstr("Motor"));
   EXPECT_THAT(error_of(with("kind: Engine", "kind: Engine\nkind: Engine")).message, HasSubstr("twice"));
   EXPECT_THAT(error_of(with("[\"{python}\", \"{engine}/server.py\", \"--port={port}\"]", "[]")).message, HasSubstr("empty"));
+  EXPECT_THAT(error_of(with("--lora={adapter}", "--lora")).hint, HasSubstr("{adapter}"));
   EXPECT_THAT(error_of("just text").message, HasSubstr("map"));
   EXPECT_THAT(error_of("{").message, HasSubstr("engine.yaml:"));
   EXPECT_THAT(error_of(std::string(kMaxEngineFileBytes + 1, ' ')).message, HasSubstr("the most is"));

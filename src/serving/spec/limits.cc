@@ -1,6 +1,9 @@
 // Limits that hold for every deployment; see deployment_spec.h.
 #include <fmt/format.h>
 
+#include <set>
+#include <string_view>
+
 #include "base/units.h"
 #include "serving/spec/deployment_spec.h"
 
@@ -44,6 +47,22 @@ Status check_share(const DeploymentSpec& spec) {
   return {};
 }
 
+// Each adapter's name must tell it apart: requests name nothing else.
+Status check_adapters(const DeploymentSpec& spec) {
+  if (spec.adapters.size() > kMaxAdapters) {
+    return refuse(spec, fmt::format("has {} adapters; the most is {}", spec.adapters.size(), kMaxAdapters));
+  }
+  std::set<std::string_view> taken(spec.model_aliases.begin(), spec.model_aliases.end());
+  taken.insert(spec.name);
+  for (const std::string& adapter : spec.adapters) {
+    if (taken.insert(adapter).second) continue;
+    return refuse(spec, fmt::format("has adapter '{}' twice, or it is also the deployment's name or an alias",
+                                    adapter.substr(0, 2 * kMaxNameBytes)),
+                  "give each adapter a name of its own");
+  }
+  return {};
+}
+
 }  // namespace
 
 Status check_limits(const DeploymentSpec& spec) {
@@ -59,10 +78,11 @@ Status check_limits(const DeploymentSpec& spec) {
   if (spec.model_aliases.size() > kMaxAliases) {
     return refuse(spec, fmt::format("has {} aliases; the most is {}", spec.model_aliases.size(), kMaxAliases));
   }
+  if (auto adapters = check_adapters(spec); !adapters) return adapters;
   if (spec.engine_args.size() > kMaxEngineArgs) {
     return refuse(spec, fmt::format("has {} engine_args; the most is {}", spec.engine_args.size(), kMaxEngineArgs));
   }
-  for (const auto* list : {&spec.model_aliases, &spec.engine_args, &spec.claim.device_ids}) {
+  for (const auto* list : {&spec.model_aliases, &spec.adapters, &spec.engine_args, &spec.claim.device_ids}) {
     for (const std::string& text : *list) {
       if (!is_text(text)) return refuse(spec, fmt::format("has an empty text or one of more than {} bytes", kMaxTextBytes));
     }

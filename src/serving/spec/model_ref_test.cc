@@ -168,6 +168,11 @@ TEST_F(ModelRefTest, ChoosesTheEngine) {
   const ModelRef tiny = *resolve_model("tiny", catalog_.models());
   DeploymentSpec spec;
   EXPECT_EQ((*catalog_.choose(spec, tiny, devices))->name, "demo");
+  spec.adapters = {"sql"};
+  EXPECT_EQ(catalog_.choose(spec, tiny, devices).error().message, "engine demo takes no adapters");
+  spec.engine = "demo";
+  EXPECT_EQ(catalog_.choose(spec, tiny, devices).error().reason, Reason::EngineCannotServe);
+  spec.adapters.clear();
   spec.engine = "fake";
   EXPECT_EQ(catalog_.choose(spec, tiny, devices).error().reason, Reason::EngineCannotServe);
   spec.engine = "dmeo";
