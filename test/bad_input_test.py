@@ -407,6 +407,45 @@ def test_software_gpus_are_remembered_and_change_only_when_unused(make_deck):
     assert not [device for device in deck.json("devices")["devices"] if device["provider"] == "soft"]
 
 
+def test_a_device_that_is_gone_is_told_until_it_is_back(make_deck):
+    deck = make_deck()
+    deck.start("--soft-gpus", "1:H100-80G")
+    deck.run("serve", "sim-8b", "--memory", "40Gi", "--compute", "50", "--device", "soft")
+    deck.kill()
+    for name in ("model", "model.cards"):
+        (deck.state / "softgpu" / name).unlink()
+    deck.start()
+    why = wait_for(lambda: (told := deck.run("why", "sim-8b", check=False)).returncode == 1 and told.stdout, 10, "why tells")
+    assert "NotFound" in why and "soft0" in why, why
+    doctor = deck.run("doctor", check=False)
+    assert doctor.returncode == 1 and "soft0" in doctor.stdout, doctor.stdout
+    assert deck.deployment("sim-8b")["replicas"][0]["reason"] == "NotFound"
+    deck.kill()
+    deck.start("--soft-gpus", "1:H100-80G")
+    assert "soft0, which is not there" not in deck.run("doctor", check=False).stdout
+
+
+def test_state_that_was_moved_away_ends_the_replicas(make_deck, engines):
+    deck = make_deck("--engine-dir", engines).start()
+    serve(deck, "plain")
+    pid = deck.ready("plain")[0]["pid"]
+    deck.kill()
+    for path in deck.state.glob("state.db*"):
+        path.rename(deck.directory / path.name)
+    deck.start()
+    wait_for(lambda: not pathlib.Path(f"/proc/{pid}").exists(), 10, "what nobody asked for has ended")
+    assert deck.json("ps")["deployments"] == []
+    assert any(event["reason"] == "SliceLeaked" for event in deck.events())
+
+
+def test_doctor_sees_another_daemon_on_the_machine(make_deck, engines):
+    first, second = make_deck("--engine-dir", engines).start(), make_deck("--engine-dir", engines).start()
+    if any(finding["reason"] == "CgroupUnavailable" for finding in first.json("doctor", check=False)["findings"]):
+        pytest.skip("no cgroups can be written here")
+    serve(first, "plain")
+    assert "another tweendeck has slices on this machine" in second.run("doctor", check=False).stdout
+
+
 def test_an_engine_argument_that_cannot_be_ends_serve_at_once(make_deck):
     deck = make_deck("--soft-gpus", "1:H100-80G").start()
     begin = time.monotonic()

@@ -15,11 +15,11 @@ Result<std::string> choose_soft_cards(const std::string& asked, const std::strin
   for (const device::SliceEntry& entry : held) {
     if (entry.provider == "soft") holders.insert(entry.slice.deployment.empty() ? entry.slice.owner : entry.slice.deployment);
   }
-  if (holders.empty() || wanted == remembered) return wanted;
+  if (holders.empty() || wanted == remembered || remembered.empty()) return wanted;
   std::string names = fmt::format("{}", fmt::join(holders, ", "));
   return fail(Reason::AlreadyExists,
               fmt::format("--soft-gpus {} differs from the software GPUs {} whose slices are held by {}", asked,
-                          remembered.empty() ? "of before" : remembered, names),
+                          remembered, names),
               fmt::format("start without --soft-gpus to keep them; to change them stop these deployments first: {}", names));
 }
 

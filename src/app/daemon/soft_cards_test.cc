@@ -22,6 +22,7 @@ TEST(SoftCards, ChangeOnlyWhileNoSliceIsOnThem) {
   EXPECT_EQ(*choose_soft_cards("1:A10", "2:A10", {}), "1:A10");
   EXPECT_EQ(*choose_soft_cards("none", "2:A10", {entry("cpu", "chat")}), "");
   EXPECT_EQ(*choose_soft_cards("2:A10", "2:A10", {entry("soft", "chat")}), "2:A10");
+  EXPECT_EQ(*choose_soft_cards("2:A10", "", {entry("soft", "chat")}), "2:A10") << "brings lost devices back";
   for (const char* other : {"1:A10", "none"}) {
     auto refused = choose_soft_cards(other, "2:A10", {entry("soft", "chat"), entry("soft", "code"), entry("cpu", "plain")});
     ASSERT_FALSE(refused) << other;
