@@ -16,6 +16,33 @@ namespace {
 constexpr int kBacklog = 1024;
 constexpr Nanos kRetryWithoutFds = 100 * kMillisecond;
 
+std::unexpected<Error> bind_error(int why, const Address& address) {
+  if (why == EADDRINUSE) {
+    return fail(Reason::AlreadyExists,
+                fmt::format("{}:{} is in use by another program", address.ip, address.port),
+                "it may be another tweendeck: stop it, or choose another address with --listen");
+  }
+  return fail(system_error(why, fmt::format("listen on {}:{}", address.ip, address.port)));
+}
+
+// A socket that has the address and does not listen yet.
+Result<Fd> bind_to(const Address& address) {
+  sockaddr_in socket_address{};
+  socket_address.sin_family = AF_INET;
+  socket_address.sin_port = htons(address.port);
+  if (::inet_pton(AF_INET, address.ip.c_str(), &socket_address.sin_addr) != 1) {
+    return fail(Reason::InvalidArgument, fmt::format("{} is no IPv4 address", address.ip));
+  }
+  Fd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!fd) return fail(system_error(errno, "create a socket"));
+  int on = 1;
+  ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+  if (::bind(fd.get(), reinterpret_cast<sockaddr*>(&socket_address), sizeof(socket_address)) != 0) {
+    return bind_error(errno, address);
+  }
+  return fd;
+}
+
 }  // namespace
 
 Result<Address> parse_address(std::string_view text) {
@@ -42,32 +69,22 @@ bool is_loopback(const Address& address) {
   return address.ip.starts_with("127.");
 }
 
+Status check_free(const Address& address) {
+  Result<Fd> fd = bind_to(address);
+  if (!fd) return fail(fd.error());
+  return {};
+}
+
 Status Listener::open(const Address& address, Accept accept) {
+  Result<Fd> fd = bind_to(address);
+  if (!fd) return fail(fd.error());
+  if (::listen(fd->get(), kBacklog) != 0) return bind_error(errno, address);
   sockaddr_in socket_address{};
-  socket_address.sin_family = AF_INET;
-  socket_address.sin_port = htons(address.port);
-  if (::inet_pton(AF_INET, address.ip.c_str(), &socket_address.sin_addr) != 1) {
-    return fail(Reason::InvalidArgument, fmt::format("{} is no IPv4 address", address.ip));
-  }
-  Fd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!fd) return fail(system_error(errno, "create a socket"));
-  int on = 1;
-  ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-  auto* generic = reinterpret_cast<sockaddr*>(&socket_address);
   socklen_t size = sizeof(socket_address);
-  if (::bind(fd.get(), generic, size) != 0 || ::listen(fd.get(), kBacklog) != 0) {
-    int why = errno;
-    if (why == EADDRINUSE) {
-      return fail(Reason::AlreadyExists,
-                  fmt::format("{}:{} is in use by another program", address.ip, address.port),
-                  "it may be another tweendeck: stop it, or choose another address with --listen");
-    }
-    return fail(system_error(why, fmt::format("listen on {}:{}", address.ip, address.port)));
-  }
-  ::getsockname(fd.get(), generic, &size);
+  ::getsockname(fd->get(), reinterpret_cast<sockaddr*>(&socket_address), &size);
   port_ = ntohs(socket_address.sin_port);
   accept_ = std::move(accept);
-  fd_ = std::move(fd);
+  fd_ = std::move(*fd);
   return loop_.add(fd_.get(), this);
 }
 

@@ -16,6 +16,8 @@ struct Address {
 // "127.0.0.1:8080", "localhost:8080" or ":8080" (= 0.0.0.0). Error InvalidArgument.
 Result<Address> parse_address(std::string_view text);
 bool is_loopback(const Address& address);
+// Whether a Listener could open the address now. Errors: those of Listener::open.
+Status check_free(const Address& address);
 
 class Listener final : EventSource {
  public:

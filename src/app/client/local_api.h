@@ -18,12 +18,15 @@ struct ApiAnswer {
   net::JsonValue json;
 };
 
+// The state directory that a command works on. Errors: InvalidArgument for an empty --state-dir; of resolve_state_dir.
+Result<std::string> state_dir_of(const cli::Invocation& in);
+
 class LocalApi {
  public:
   // Does not connect yet. Errors: those of resolve_state_dir.
   static Result<LocalApi> of(const cli::Invocation& in);
 
-  // The Error that the daemon answered, or DaemonUnreachable with how to start it.
+  // The Error that the daemon answered, or what explain_unreachable() makes of it.
   Result<ApiAnswer> get(std::string_view path) { return call("GET", path); }
   Result<ApiAnswer> call(std::string_view method, std::string_view path, std::string_view body = {});
 
@@ -34,11 +37,14 @@ class LocalApi {
 
  private:
   explicit LocalApi(std::string state_dir);
-  Error with_advice(Error error) const;
 
   std::string state_dir_;
   std::unique_ptr<net::ControlClient> client_;
 };
+
+// What a DaemonUnreachable means for a state directory, with the way out: no permission (PermissionDenied), a daemon
+// that starts or stops, replicas whose daemon is gone, or nothing at all. Other errors stay as they are.
+Error explain_unreachable(const std::string& state_dir, Error error);
 
 std::optional<std::string> process_environment(std::string_view name);
 

@@ -17,6 +17,8 @@ namespace {
 
 constexpr size_t kMaxOpenRequests = 4096;  // in flight at once in an open loop: what one process can hold open
 
+constexpr int kInterruptedExit = 128 + SIGINT;
+
 std::atomic<bool> g_interrupted{false};
 void on_interrupt(int) { g_interrupted = true; }
 
@@ -143,8 +145,13 @@ Result<int> run(const cli::Invocation& in, cli::Output& output) {
     summary = bench::summarize(*outcomes);
     head = bench.head();
   }
+  if (g_interrupted && summary.ok + summary.failed == 0) {
+    output.note("interrupted before any request was done");
+    return kInterruptedExit;
+  }
   if (output.json) output.line(bench::report_json(head, summary));
   else output.print(bench::report_table(head, summary, output.out_color));
+  if (g_interrupted) return kInterruptedExit;
   return summary.failed == 0 && summary.ok > 0 ? 0 : static_cast<int>(ExitCode::General);
 }
 
@@ -182,7 +189,7 @@ cli::Command bench_command() {
           .examples = {{"bench smollm2 --requests 20 --concurrency 2", "closed loop"},
                        {"bench smollm2 --conversations 9 --turns 6", "does prefix routing pay?"},
                        {"bench sim-8b sim-3b --trace mooncake_conversation_trace.jsonl --speed 10 --limit 500", "a recorded load"}},
-          .exit_note = "1 when a request failed",
+          .exit_note = "1 when a request failed, 130 when interrupted",
           .run = run};
 }
 

@@ -8,12 +8,14 @@
 #include <cstdlib>
 #include <thread>
 
+#include "app/client/local_api.h"
 #include "app/client/process_end.h"
 #include "app/client/state_dir.h"
 #include "base/log.h"
 #include "base/units.h"
 #include "net/control_client.h"
 #include "net/json.h"
+#include "net/listener.h"
 
 namespace tweendeck::commands {
 namespace {
@@ -45,6 +47,39 @@ void end_on_next_signal() {
   }).detach();
 }
 
+// Where the daemon that answered /v1/version listens.
+std::optional<net::Address> address_of(const std::string& version) {
+  Result<net::JsonValue> json = net::parse_json(version);
+  if (!json) return std::nullopt;
+  std::string listen((*json)["listen"].text_or(""));
+  if (listen.empty()) {  // an older daemon tells its URL only
+    std::string url((*json)["gateway"].text_or(""));
+    size_t host = url.find("://");
+    listen = host == std::string::npos ? url : url.substr(host + 3);
+  }
+  Result<net::Address> address = net::parse_address(listen);
+  return address ? std::optional(*address) : std::nullopt;
+}
+
+// The slices of the running daemon, as far as a check needs them.
+Result<std::vector<device::SliceEntry>> held_slices(net::ControlClient& client) {
+  Result<std::string> text = client.call("GET", "/v1/devices");
+  if (!text) return fail(text.error());
+  Result<net::JsonValue> json = net::parse_json(*text);
+  if (!json) return fail(json.error());
+  std::vector<device::SliceEntry> held;
+  for (const net::JsonValue& device : (*json)["devices"].items()) {
+    for (const net::JsonValue& slice : device["slices"].items()) {
+      device::SliceEntry entry;
+      entry.provider = device["provider"].text_or("");
+      entry.slice.owner = slice["owner"].text_or("");
+      entry.slice.deployment = slice["deployment"].text_or("");
+      held.push_back(std::move(entry));
+    }
+  }
+  return held;
+}
+
 void finish(daemon::Daemon& daemon, const daemon::DaemonRequest& request) {
   if (request.kind == daemon::DaemonRequest::Kind::Replace) {
     log::info("Handed over to another daemon; replicas stay");
@@ -52,7 +87,7 @@ void finish(daemon::Daemon& daemon, const daemon::DaemonRequest& request) {
     return;
   }
   log::info("Stopped all deployments by command", {{"drain", format_duration(request.drain)}});
-  if (Status gone = daemon.stop_replicas(request.drain); !gone) {
+  if (Status gone = daemon.stop_replicas(); !gone) {
     log::error("Gave up on replicas that do not end", {{"reason", gone.error().reason}, {"detail", gone.error().message}});
   }
   daemon.stop(0);
@@ -92,10 +127,24 @@ Status run_daemon(daemon::DaemonConfig config, const std::function<void(const st
   }
 }
 
-Status hand_over(const std::string& state_dir, Nanos limit) {
+Status hand_over(const daemon::DaemonConfig& config, Nanos limit) {
   SystemClock clock;
   Nanos started = clock.now();
-  net::ControlClient client(net::ControlClient::unix_socket(client::find_socket_path(state_dir)));
+  net::ControlClient client(net::ControlClient::unix_socket(client::find_socket_path(config.state_dir)));
+  Result<std::string> running = client.call("GET", "/v1/version");
+  if (!running) {
+    Error error = client::explain_unreachable(config.state_dir, running.error());
+    // Nobody to take over from; whether the state is free, starting tells.
+    if (error.reason == Reason::DaemonUnreachable) return {};
+    return fail(std::move(error));
+  }
+  Result<std::vector<device::SliceEntry>> held = held_slices(client);
+  if (!held) return fail(held.error());
+  if (Status startable = daemon::Daemon::check(config, address_of(*running), *held); !startable) {
+    Error error = startable.error();
+    error.message += "; the running daemon goes on";
+    return fail(std::move(error));
+  }
   Result<std::string> asked = client.call("POST", "/v1/replace");
   if (!asked) {
     // Nobody to take over from; whether the state is free, starting tells.

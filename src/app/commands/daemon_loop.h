@@ -15,8 +15,8 @@ void block_daemon_signals();
 // the process at once, which is safe at any time. Errors: those of Daemon::start.
 Status run_daemon(daemon::DaemonConfig config, const std::function<void(const std::string& summary)>& on_ready);
 
-// Asks the daemon that owns `state_dir` to leave its replicas alone and end, and waits until it did. No daemon there: done.
-// Errors: Timeout.
-Status hand_over(const std::string& state_dir, Nanos limit);
+// Asks the daemon that owns the state to leave its replicas alone and end, and waits until it did. It is asked only when
+// a daemon with `config` could start; else it goes on. No daemon there: done. Errors: of Daemon::check, Timeout.
+Status hand_over(const daemon::DaemonConfig& config, Nanos limit);
 
 }  // namespace tweendeck::commands

@@ -11,13 +11,15 @@
 #include <filesystem>
 
 #include "net/json.h"
+#include "serving/store/state_lock.h"
 
 namespace tweendeck::commands {
 namespace {
 
 Result<int> open_log(const std::string& path) {
+  std::filesystem::path folder = std::filesystem::path(path).parent_path();
+  if (Status made = serving::make_state_dir(folder.string()); !made) return fail(made.error());
   std::error_code error;
-  std::filesystem::create_directories(std::filesystem::path(path).parent_path(), error);
   struct stat info {};
   if (stat(path.c_str(), &info) == 0 && info.st_size > kMaxDaemonLogBytes) {
     std::filesystem::rename(path, path + ".1", error);

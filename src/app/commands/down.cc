@@ -14,7 +14,11 @@ namespace tweendeck::commands {
 namespace {
 
 constexpr auto kPollInterval = std::chrono::milliseconds(100);
-constexpr Nanos kEndMargin = 60 * kSecond;  // beyond the drain: for processes to end
+constexpr Nanos kEndMargin = 60 * kSecond;  // beyond drain and grace: for killed processes to end
+
+Nanos seconds_of(const net::JsonValue& json, std::string_view field) {
+  return static_cast<Nanos>(json[field].number_or(0) * static_cast<double>(kSecond));
+}
 
 // What is left to do, for progress.
 std::string what_is_left(client::LocalApi& api) {
@@ -28,22 +32,22 @@ std::string what_is_left(client::LocalApi& api) {
 Result<int> run(const cli::Invocation& in, cli::Output& output) {
   Result<client::LocalApi> api = client::LocalApi::of(in);
   if (!api) return fail(api.error());
-  Nanos drain = in.duration("drain");
   net::JsonWriter body;
   body.object();
-  if (in.is_set("drain")) body.field("drain_s", static_cast<double>(drain) / static_cast<double>(kSecond));
+  if (in.is_set("drain")) body.field("drain_s", static_cast<double>(in.duration("drain")) / static_cast<double>(kSecond));
   body.end();
   Result<client::ApiAnswer> answer = api->call("POST", "/v1/down", body.text());
   if (!answer) return fail(answer.error());
+  Nanos limit = seconds_of(answer->json, "drain_s") + seconds_of(answer->json, "grace_s") + kEndMargin;
   auto pid = static_cast<int64_t>(count_of(answer->json, "pid"));
   SystemClock clock;
   Nanos started = clock.now();
   {
     cli::Progress progress(output);
     while (!client::process_ended(pid)) {
-      if (clock.now() - started > drain + kEndMargin) {
+      if (clock.now() - started > limit) {
         return fail(Reason::Timeout, fmt::format("the daemon (pid {}) is still there: {}", pid, what_is_left(*api)),
-                    "`tweendeck ps` tells what does not end");
+                    "it goes on ending them; `tweendeck ps` tells what is left, `tweendeck down --drain 0s` does not wait for requests");
       }
       progress.update(what_is_left(*api));
       std::this_thread::sleep_for(kPollInterval);
@@ -62,7 +66,7 @@ cli::Command down_command() {
           .summary = "Stop everything: running requests finish, model servers end, then the daemon",
           .flags = {{.name = "drain", .kind = cli::FlagKind::Duration, .fallback = "30s",
                      .help = "how long running requests may still take (default when not given: the daemon's own)"}},
-          .examples = {{"down", "after at most 30 s of draining"}, {"down --drain 0s", "at once"}},
+          .examples = {{"down", "after at most 30 s of draining"}, {"down --drain 0s", "at once; also when one is under way"}},
           .run = run};
 }
 

@@ -1,9 +1,12 @@
 #include <fmt/format.h>
 
+#include <set>
+
 #include "app/cli/terminal.h"
 #include "app/client/local_api.h"
 #include "app/commands/commands.h"
 #include "app/commands/show.h"
+#include "base/text.h"
 
 namespace tweendeck::commands {
 namespace {
@@ -46,13 +49,25 @@ Result<int> run(const cli::Invocation& in, cli::Output& output) {
   }
   Result<client::ApiAnswer> answer = api->get(path);
   if (!answer) return fail(answer.error());
-  if (output.json) {
-    output.line(answer->text);
-    return 0;
-  }
+  const std::string subject = in.text("subject");
+  net::JsonWriter w;
+  w.object().array("events");
+  std::set<std::string> others;
+  bool found = false;
   for (const net::JsonValue& event : answer->json["events"].items()) {
-    if (in.is_set("subject") && text_of(event, "subject") != in.text("subject")) continue;
-    output.line(event_line(event, output.out_color));
+    if (in.is_set("subject") && text_of(event, "subject") != subject) {
+      others.insert(text_of(event, "subject"));
+      continue;
+    }
+    found = true;
+    if (output.json) w.value(event);
+    else output.line(event_line(event, output.out_color));
+  }
+  if (output.json) output.line(w.end().end().text());
+  if (in.is_set("subject") && !found) {
+    std::string_view near = nearest(subject, {others.begin(), others.end()});
+    output.warn({Reason::NotFound, fmt::format("no event is about '{}'", subject),
+                 near.empty() ? "`tweendeck events` shows all" : fmt::format("did you mean '{}'?", near)});
   }
   return 0;
 }

@@ -16,6 +16,7 @@ Result<int> run(const cli::Invocation& in, cli::Output& output) {
     return 0;
   }
   cli::Table table = deployments_table(answer->json, SystemClock().wall_now(), output.out_color);
+  if (answer->json["stopping"].bool_or(false)) output.note("the daemon is stopping: it takes no changes and no new requests");
   if (table.empty()) {
     output.note("nothing is served yet; try `tweendeck serve smollm2 --memory 1Gi --compute 40`");
     return 0;

@@ -19,7 +19,7 @@ constexpr Nanos kHandOverMargin = 60 * kSecond;
 
 Result<daemon::DaemonConfig> config_of(const cli::Invocation& in) {
   daemon::DaemonConfig config;
-  Result<std::string> state = client::resolve_state_dir(in.text("state-dir"), geteuid() == 0, client::process_environment);
+  Result<std::string> state = client::state_dir_of(in);
   if (!state) return fail(state.error());
   config.state_dir = std::move(*state);
   Result<net::Address> listen = net::parse_address(in.text("listen"));
@@ -68,7 +68,7 @@ Result<int> run(const cli::Invocation& in, cli::Output& output) {
   if (!config) return fail(config.error());
   if (Status logging = configure_log(in); !logging) return fail(logging.error());
   if (in.on("replace")) {
-    if (Status handed = hand_over(config->state_dir, config->drain + kHandOverMargin); !handed) return fail(handed.error());
+    if (Status handed = hand_over(*config, config->drain + kHandOverMargin); !handed) return fail(handed.error());
   }
   block_daemon_signals();
   signal(SIGHUP, SIG_IGN);

@@ -4,27 +4,21 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
-#include <filesystem>
 #include <fstream>
 
 #include "app/client/state_dir.h"
 #include "base/log.h"
 #include "base/units.h"
+#include "serving/process/replica_dir.h"
+#include "serving/store/state_lock.h"
 
 namespace tweendeck::daemon {
 namespace {
 
-namespace fs = std::filesystem;
-
-constexpr Nanos kEndMargin = 30 * kSecond;  // beyond the drain: for processes to end
-
-Status make_private_dir(const std::string& path) {
-  std::error_code error;
-  fs::create_directories(path, error);
-  if (error) return fail(system_error(error.value(), fmt::format("cannot make the directory {}", path)));
-  return {};
-}
+constexpr Nanos kEndMargin = 30 * kSecond;  // beyond drain and grace: for killed processes to end
+constexpr Nanos kStopPoll = kSecond;
 
 // Where sockets go whose path would be too long: a directory of this user only.
 std::string runtime_dir(const cli::Environment& environment) {
@@ -45,18 +39,32 @@ Result<std::unique_ptr<Daemon>> Daemon::start(DaemonConfig config) {
   return daemon;
 }
 
+Result<InstallPaths> Daemon::install_paths(const DaemonConfig& config) {
+  Result<std::string> program = own_program();
+  if (!program) return fail(program.error());
+  return find_install_paths(*program, config.engines, config.environment);
+}
+
+Status Daemon::check(const DaemonConfig& config, const std::optional<net::Address>& ours,
+                     const std::vector<device::SliceEntry>& held) {
+  if (Status state = serving::StateStore::check(config.state_dir); !state) return state;
+  Result<InstallPaths> paths = install_paths(config);
+  if (!paths) return fail(paths.error());
+  Result<serving::EngineCatalog> catalog = serving::EngineCatalog::load(paths->engines, paths->python, paths->bin);
+  if (!catalog) return fail(catalog.error());
+  if (Status devices = Devices::check(config.state_dir, config.soft_gpus, *paths, held); !devices) return devices;
+  return routing::gateway::Gateway::check(config.gateway, ours);
+}
+
 Daemon::~Daemon() { stop(0); }
 
 Status Daemon::open_state() {
   started_wall_ns_ = clock_.wall_now();
   sandboxed_ = geteuid() == 0;
-  if (Status made = make_private_dir(config_.state_dir); !made) return made;
   Result<std::unique_ptr<serving::StateStore>> store = serving::StateStore::open(config_.state_dir);
   if (!store) return fail(store.error());
   store_ = std::move(*store);
-  Result<std::string> program = own_program();
-  if (!program) return fail(program.error());
-  Result<InstallPaths> paths = find_install_paths(*program, config_.engines, config_.environment);
+  Result<InstallPaths> paths = install_paths(config_);
   if (!paths) return fail(paths.error());
   paths_ = std::move(*paths);
   return {};
@@ -105,6 +113,7 @@ Status Daemon::start_controller() {
   config.python = paths_.python;
   config.bin_dir = paths_.bin;
   config.drain = config_.drain;
+  adopted_ = serving::living_replicas(config_.state_dir);
   Result<std::unique_ptr<serving::Controller>> controller =
       serving::Controller::start(config, ports(), *store_, *catalog_, clock_);
   if (!controller) return fail(controller.error());
@@ -146,7 +155,7 @@ Status Daemon::start_api() {
   if (socket_path_.starts_with(config_.state_dir + "/")) {
     ::unlink(pointer.c_str());
   } else {
-    if (Status made = make_private_dir(runtime); !made) return made;
+    if (Status made = serving::make_state_dir(runtime); !made) return made;
     std::ofstream file(pointer, std::ios::trunc);
     if (!(file << socket_path_ << '\n' << std::flush)) return fail(system_error(errno, "cannot write " + pointer));
   }
@@ -175,14 +184,34 @@ void Daemon::housekeep() {
   metrics_.update(devices_->broker().devices(), slices, uses(slices), controller_->list());
 }
 
-std::optional<DaemonRequest> Daemon::pending_request() {
+std::optional<DaemonRequest> Daemon::pending_request() const {
   std::scoped_lock lock(request_mutex_);
   return request_;
 }
 
-Status Daemon::stop_replicas(Nanos drain) {
-  if (Status removed = controller_->remove_all(drain); !removed) return removed;
-  return controller_->wait_gone("", drain + kEndMargin);
+Nanos Daemon::stop_grace() const {
+  Nanos longest = 0;
+  for (const serving::EngineSpec& engine : catalog_->engines()) longest = std::max(longest, engine.stop_grace);
+  return longest;
+}
+
+Status Daemon::stop_replicas() {
+  const Nanos started = clock_.now();
+  Nanos next_warning = 0;
+  while (true) {
+    Status gone = controller_->wait_gone("", kStopPoll);
+    if (gone) return gone;
+    housekeep();
+    const Nanos limit = pending_request()->drain + stop_grace() + kEndMargin;
+    const Nanos waited = clock_.now() - started;
+    if (waited < limit || waited < next_warning) continue;
+    // They are killed again and again; leaving would leave them behind.
+    const size_t alive = serving::living_replicas(config_.state_dir);
+    if (alive == 0) return gone;
+    log::warning("Waits for processes that do not end",
+                 {{"replicas", static_cast<uint64_t>(alive)}, {"waited", format_duration(waited)}});
+    next_warning = waited + kEndMargin;
+  }
 }
 
 void Daemon::stop(Nanos drain) {
@@ -209,7 +238,8 @@ std::string Daemon::summary() const {
   for (const Device& device : devices_->broker().devices()) {
     names += fmt::format("{}{} ({}, {})", names.empty() ? "" : ", ", device.id, device.model, format_bytes(device.memory_bytes));
   }
-  return fmt::format("gateway {}, state {}, devices {}", gateway_url(), config_.state_dir, names);
+  std::string adopted = adopted_ == 0 ? "" : fmt::format(", {} running replica{} adopted", adopted_, adopted_ == 1 ? "" : "s");
+  return fmt::format("gateway {}, state {}, devices {}{}", gateway_url(), config_.state_dir, names, adopted);
 }
 
 }  // namespace tweendeck::daemon

@@ -24,6 +24,7 @@
 #include "base/clock.h"
 #include "base/metrics.h"
 #include "net/control_server.h"
+#include "net/listener.h"
 #include "routing/gateway/gateway.h"
 #include "routing/router.h"
 #include "routing/sources/metrics_scraper.h"
@@ -52,13 +53,19 @@ struct DaemonRequest {
 class Daemon {
  public:
   static Result<std::unique_ptr<Daemon>> start(DaemonConfig config);
+  // Whether start() would succeed once the daemon that listens on `ours` and holds the slices `held` has left: engines, software GPUs, keys,
+  // certificates, address. Changes nothing. Errors: those of start().
+  static Status check(const DaemonConfig& config, const std::optional<net::Address>& ours,
+                      const std::vector<device::SliceEntry>& held);
   ~Daemon();
 
   void housekeep();
-  std::optional<DaemonRequest> pending_request();
+  std::optional<DaemonRequest> pending_request() const;
 
-  // Down only: every deployment ends, running requests first. Errors: Timeout when something does not end.
-  Status stop_replicas(Nanos drain);
+  // Down only: every deployment ends, running requests first; the drain is pending_request()'s, which a further `down`
+  // may shorten. Returns when no process of a replica is left. Errors: Timeout when all processes ended in time and
+  // something of their records did not.
+  Status stop_replicas();
   // Requests in flight get up to `drain`; replicas go on running. Idempotent.
   void stop(Nanos drain);
 
@@ -68,6 +75,7 @@ class Daemon {
  private:
   explicit Daemon(DaemonConfig config) : config_(std::move(config)), metrics_(registry_) {}
 
+  static Result<InstallPaths> install_paths(const DaemonConfig& config);
   Status open_state();
   Status open_devices();
   Status start_controller();
@@ -96,6 +104,10 @@ class Daemon {
   std::string catalog_json() const;
   std::vector<Finding> findings();
   Result<std::string> take_request(DaemonRequest request);
+  Result<std::string> down_json(const std::string& body);
+  // Runs a change of what is wanted, unless the daemon is stopping (ShuttingDown). One at a time.
+  Result<std::string> change(const std::function<Result<std::string>()>& work);
+  Nanos stop_grace() const;  // the longest of any engine
   Status follow_events(uint64_t since, net::ControlStream& out);
   Status send_log(const net::ControlRequest& request, net::ControlStream& out);
   UseBySlice uses(const std::vector<Slice>& slices);
@@ -107,6 +119,7 @@ class Daemon {
   InstallPaths paths_;
   bool sandboxed_ = false;
   Nanos started_wall_ns_ = 0;
+  size_t adopted_ = 0;  // replicas that ran when it started
   std::string socket_path_;
 
   std::unique_ptr<serving::StateStore> store_;
@@ -119,7 +132,8 @@ class Daemon {
   std::unique_ptr<serving::Controller> controller_;
   std::unique_ptr<net::ControlServer> api_;
 
-  std::mutex request_mutex_;
+  std::mutex change_mutex_;  // held while what is wanted changes; taken before request_mutex_
+  mutable std::mutex request_mutex_;
   std::optional<DaemonRequest> request_;
   std::atomic<bool> stopping_{false};
 };

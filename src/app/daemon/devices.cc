@@ -7,6 +7,26 @@
 
 namespace tweendeck::daemon {
 
+namespace {
+
+device::SoftOptions soft_options(const std::string& state_dir, const std::string& soft_gpus, const InstallPaths& paths,
+                                 const device::nvml::Options& pages) {
+  return {.pages = pages,
+          .cards = soft_gpus,
+          .model_path = state_dir + "/softgpu/model",
+          .libraries = paths.softgpu_libraries,
+          .tool = paths.softgpu_tool};
+}
+
+}  // namespace
+
+Status Devices::check(const std::string& state_dir, const std::string& soft_gpus, const InstallPaths& paths,
+                      const std::vector<device::SliceEntry>& held) {
+  Result<std::string> cards = choose_soft_cards(soft_gpus, device::remembered_soft_cards(state_dir + "/softgpu/model"), held);
+  if (!cards) return fail(cards.error());
+  return cards->empty() ? Status() : device::check_soft_options(soft_options(state_dir, *cards, paths, {}));
+}
+
 Result<std::unique_ptr<Devices>> Devices::open(const std::string& state_dir, const std::string& soft_gpus,
                                                const InstallPaths& paths, bool sandboxed) {
   std::unique_ptr<Devices> devices(new Devices());
@@ -31,11 +51,7 @@ Result<std::unique_ptr<Devices>> Devices::open(const std::string& state_dir, con
     if (Status removed = device::remove_soft_cards(model); !removed) return fail(removed.error());
   } else {
     Result<std::unique_ptr<device::Provider>> soft =
-        device::make_soft_provider({.pages = pages,
-                                    .cards = *cards,
-                                    .model_path = model,
-                                    .libraries = paths.softgpu_libraries,
-                                    .tool = paths.softgpu_tool});
+        device::make_soft_provider(soft_options(state_dir, *cards, paths, pages));
     if (!soft) return fail(soft.error());
     devices->providers_.push_back(std::move(*soft));
   }

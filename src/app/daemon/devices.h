@@ -13,6 +13,7 @@
 #include "device/cgroup/search.h"
 #include "device/journal/disk.h"
 #include "device/manager/device_manager.h"
+#include "device/slice_table.h"
 
 namespace tweendeck::daemon {
 
@@ -23,6 +24,10 @@ class Devices {
   // AlreadyExists (other software GPUs while slices on them are held).
   static Result<std::unique_ptr<Devices>> open(const std::string& state_dir, const std::string& soft_gpus,
                                                const InstallPaths& paths, bool sandboxed);
+
+  // Whether `soft_gpus` can be made beside the slices `held`; changes nothing that runs. Errors: of the soft provider.
+  static Status check(const std::string& state_dir, const std::string& soft_gpus, const InstallPaths& paths,
+                      const std::vector<device::SliceEntry>& held);
 
   device::DeviceManager& manager() { return *manager_; }
   SliceBroker& broker() { return *broker_; }

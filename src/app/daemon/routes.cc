@@ -23,7 +23,7 @@ Error bad_body(std::string what) {
   return {Reason::InvalidArgument, "the request's body " + std::move(what), "docs/reference/local-api.md has its form"};
 }
 
-Error is_stopping() { return {Reason::ShuttingDown, "the daemon is stopping already", ""}; }
+Error is_stopping() { return {Reason::ShuttingDown, "the daemon is stopping", "when it has ended, start one with `tweendeck up --detach`"}; }
 
 Result<Nanos> drain_of(std::string_view text) {
   Result<uint64_t> seconds = parse_count(text, kMaxDrainSeconds, "drain_s");
@@ -47,27 +47,44 @@ void Daemon::add_read_routes() {
 
 void Daemon::add_write_routes() {
   using Request = net::ControlRequest;
-  api_->on("POST", "/v1/apply", [this](const Request& r) { return apply_json(r.body); });
-  api_->on("POST", "/v1/deployments/{name}/scale",
-           [this](const Request& r) { return scale_json(std::string(r.param("name")), r.body); });
-  api_->on("DELETE", "/v1/deployments/{name}", [this](const Request& r) { return remove_json(r); });
-  api_->on("POST", "/v1/down", [this](const Request& r) -> Result<std::string> {
-    Nanos drain = config_.drain;
-    if (!r.body.empty()) {
-      Result<net::JsonValue> body = net::parse_json(r.body);
-      if (!body) return fail(bad_body("is no JSON"));
-      if (body->has("drain_s")) {
-        double seconds = (*body)["drain_s"].number_or(-1);
-        if (seconds < 0 || seconds > static_cast<double>(kMaxDrainSeconds)) return fail(bad_body("has no valid drain_s"));
-        drain = static_cast<Nanos>(seconds * static_cast<double>(kSecond));
-      }
-    }
-    // Stored before the daemon begins to end: where even the spare room is used up the command is refused and all goes on.
-    if (pending_request()) return fail(is_stopping());
-    if (Status removed = controller_->remove_all(drain); !removed) return fail(removed.error());
-    return take_request({DaemonRequest::Kind::Down, drain});
+  api_->on("POST", "/v1/apply", [this](const Request& r) {
+    return change([&] { return apply_json(r.body); });
   });
+  api_->on("POST", "/v1/deployments/{name}/scale",
+           [this](const Request& r) { return change([&] { return scale_json(std::string(r.param("name")), r.body); }); });
+  api_->on("DELETE", "/v1/deployments/{name}", [this](const Request& r) {
+    return change([&] { return remove_json(r); });
+  });
+  api_->on("POST", "/v1/down", [this](const Request& r) { return down_json(r.body); });
   api_->on("POST", "/v1/replace", [this](const Request&) { return take_request({DaemonRequest::Kind::Replace, 0}); });
+}
+
+Result<std::string> Daemon::change(const std::function<Result<std::string>()>& work) {
+  std::scoped_lock lock(change_mutex_);
+  if (pending_request()) return fail(is_stopping());
+  return work();
+}
+
+Result<std::string> Daemon::down_json(const std::string& text) {
+  Nanos drain = config_.drain;
+  if (!text.empty()) {
+    Result<net::JsonValue> body = net::parse_json(text);
+    if (!body) return fail(bad_body("is no JSON"));
+    if (body->has("drain_s")) {
+      double seconds = (*body)["drain_s"].number_or(-1);
+      if (seconds < 0 || seconds > static_cast<double>(kMaxDrainSeconds)) return fail(bad_body("has no valid drain_s"));
+      drain = static_cast<Nanos>(seconds * static_cast<double>(kSecond));
+    }
+  }
+  std::scoped_lock lock(change_mutex_);
+  std::optional<DaemonRequest> pending = pending_request();
+  if (pending && pending->kind != DaemonRequest::Kind::Down) return fail(is_stopping());
+  // A further one never makes the end later than it was promised.
+  if (pending) drain = std::min(drain, pending->drain);
+  // Stored before the daemon begins to end: with a full disk the command is refused and everything goes on.
+  if (Status removed = controller_->remove_all(drain); !removed) return fail(removed.error());
+  gateway_->refuse_new();
+  return take_request({DaemonRequest::Kind::Down, drain});
 }
 
 void Daemon::add_stream_routes() {
@@ -87,7 +104,9 @@ std::string Daemon::version_json() const {
   net::JsonWriter w;
   w.object().field("version", config_.version).field("pid", int64_t{getpid()});
   w.field("started", format_time(started_wall_ns_)).field("state_dir", config_.state_dir);
-  w.field("gateway", gateway_url()).field("policy", to_string(config_.router.policy)).end();
+  w.field("listen", fmt::format("{}:{}", config_.gateway.listen.ip, gateway_->port()));
+  w.field("gateway", gateway_url()).field("policy", to_string(config_.router.policy));
+  w.field("stopping", pending_request().has_value()).end();
   return w.take();
 }
 
@@ -112,7 +131,7 @@ std::string Daemon::devices_json() {
 std::string Daemon::deployments_json() {
   UseBySlice use = uses(devices_->broker().slices());
   net::JsonWriter w;
-  w.object().array("deployments");
+  w.object().field("stopping", pending_request().has_value()).array("deployments");
   for (const serving::DeploymentView& deployment : controller_->list()) write_deployment(w, deployment, use);
   w.end().end();
   return w.take();
@@ -262,12 +281,15 @@ std::string Daemon::catalog_json() const {
 Result<std::string> Daemon::take_request(DaemonRequest request) {
   {
     std::scoped_lock lock(request_mutex_);
-    if (request_) return fail(is_stopping());
+    bool again = request_ && request_->kind == DaemonRequest::Kind::Down && request.kind == request_->kind;
+    if (request_ && !again) return fail(is_stopping());
     request_ = request;
   }
   config_.on_request();
   net::JsonWriter w;
-  w.object().field("pid", int64_t{getpid()}).field("deployments", uint64_t{controller_->list().size()}).end();
+  w.object().field("pid", int64_t{getpid()}).field("deployments", uint64_t{controller_->list().size()});
+  w.field("drain_s", static_cast<double>(request.drain) / static_cast<double>(kSecond));
+  w.field("grace_s", static_cast<double>(stop_grace()) / static_cast<double>(kSecond)).end();
   return w.take();
 }
 

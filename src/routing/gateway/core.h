@@ -48,6 +48,8 @@ class Core {
   void begin_drain();  // idle connections close, others after their request
   void close_all();
   bool draining() const { return draining_; }
+  void refuse_new() { refusing_ = true; }  // connections stay welcome, new requests for replicas do not
+  bool refusing() const { return refusing_ || draining_; }
   size_t session_count() const { return sessions_.size(); }
 
   // Requests. submit() ends in Session::dispatched, ::held or ::refused.
@@ -95,6 +97,7 @@ class Core {
   void close_idle(EndpointEntry& entry);
 
   bool draining_ = false;
+  bool refusing_ = false;
   size_t held_bytes_ = 0;
   uint64_t offered_at_change_ = 0;
   size_t queued_ = 0;

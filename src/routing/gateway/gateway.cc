@@ -22,7 +22,6 @@ struct Gateway::Impl {
   std::thread thread;
   uint16_t port = 0;
 
-  Status load_secrets();
   void drain(Nanos deadline, std::promise<void>& done);
 
   // Runs `work` on the loop and waits for its result. Before start() and after stop() there is no other
@@ -40,8 +39,15 @@ struct Gateway::Impl {
   }
 };
 
-Status Gateway::Impl::load_secrets() {
-  const GatewayConfig& config = core.config;
+namespace {
+
+struct Secrets {
+  ApiKeys keys;
+  std::shared_ptr<net::TlsContext> tls;
+};
+
+Result<Secrets> load_secrets(const GatewayConfig& config) {
+  Secrets secrets;
   std::string place = fmt::format("{}:{}", config.listen.ip, config.listen.port);
   bool loopback = net::is_loopback(config.listen);
   if (!loopback && config.api_keys_file.empty()) {
@@ -56,16 +62,28 @@ Status Gateway::Impl::load_secrets() {
   if (!config.api_keys_file.empty()) {
     auto keys = ApiKeys::load(config.api_keys_file);
     if (!keys) return fail(keys.error());
-    core.keys = std::move(*keys);
+    secrets.keys = std::move(*keys);
   }
   if (!config.cert_file.empty()) {
     auto tls = net::TlsContext::load(config.cert_file, config.key_file);
     if (!tls) return fail(tls.error());
-    core.tls = std::move(*tls);
-  } else if (!loopback) {
-    log::warning("Keys and prompts travel unencrypted", {{"reason", Reason::TlsOff}, {"listen", place}});
+    secrets.tls = std::move(*tls);
   }
-  return {};
+  return secrets;
+}
+
+// Whether `held`, which somebody listens on, keeps another from listening on `wanted`.
+bool in_the_way(const net::Address& held, const net::Address& wanted) {
+  constexpr std::string_view kAny = "0.0.0.0";
+  return held.port == wanted.port && (held.ip == wanted.ip || held.ip == kAny || wanted.ip == kAny);
+}
+
+}  // namespace
+
+Status Gateway::check(const GatewayConfig& config, const std::optional<net::Address>& ours) {
+  if (auto secrets = load_secrets(config); !secrets) return fail(secrets.error());
+  if (ours && in_the_way(*ours, config.listen)) return {};
+  return net::check_free(config.listen);
 }
 
 void Gateway::Impl::drain(Nanos deadline, std::promise<void>& done) {
@@ -86,15 +104,26 @@ Gateway::~Gateway() {
 }
 
 Status Gateway::start() {
-  if (auto ok = impl_->load_secrets(); !ok) return ok;
-  if (auto ok = impl_->loop.open(); !ok) return ok;
   Core& core = impl_->core;
+  auto secrets = load_secrets(core.config);
+  if (!secrets) return fail(secrets.error());
+  core.keys = std::move(secrets->keys);
+  core.tls = std::move(secrets->tls);
+  if (core.tls == nullptr && !net::is_loopback(core.config.listen)) {
+    log::warning("Keys and prompts travel unencrypted",
+                 {{"reason", Reason::TlsOff}, {"listen", fmt::format("{}:{}", core.config.listen.ip, core.config.listen.port)}});
+  }
+  if (auto ok = impl_->loop.open(); !ok) return ok;
   auto ok = impl_->listener.open(core.config.listen, [&core](net::Fd fd) { core.accept(std::move(fd)); });
   if (!ok) return ok;
   impl_->port = impl_->listener.port();
   impl_->loop.every(core.config.sweep_interval, [&core] { core.sweep(); });
   impl_->thread = std::thread([loop = &impl_->loop] { loop->run(); });
   return {};
+}
+
+void Gateway::refuse_new() {
+  impl_->tell([core = &impl_->core] { core->refuse_new(); });
 }
 
 void Gateway::stop(Nanos drain) {

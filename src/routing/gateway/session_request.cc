@@ -67,7 +67,7 @@ bool Session::answer_locally(const net::RequestHead& head, std::string_view path
   };
   if (path == "/healthz") return send(200, "text/plain", "ok\n");
   if (path == "/readyz") {
-    return core_.draining() ? send(503, "text/plain", "draining\n") : send(200, "text/plain", "ok\n");
+    return core_.refusing() ? send(503, "text/plain", "draining\n") : send(200, "text/plain", "ok\n");
   }
   if (path == "/metrics")
     return send(200, "text/plain; version=0.0.4; charset=utf-8", core_.registry.expose());
@@ -100,7 +100,7 @@ Status Session::admissible(const net::RequestHead& head, std::string_view path) 
     return tweendeck::fail(Reason::MissingModel, "the request has no body",
                            "send a JSON object that names a model");
   }
-  if (core_.draining()) return tweendeck::fail(Reason::ShuttingDown, "the gateway is stopping", "");
+  if (core_.refusing()) return tweendeck::fail(Reason::ShuttingDown, "the gateway is stopping", "");
   return {};
 }
 

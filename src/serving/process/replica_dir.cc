@@ -192,4 +192,10 @@ std::vector<std::string> replica_dirs(const std::string& state_dir) {
   return ids;
 }
 
+size_t living_replicas(const std::string& state_dir) {
+  size_t count = 0;
+  for (const std::string& id : replica_dirs(state_dir)) count += ReplicaDir(state_dir, id).anything_lives() ? 1 : 0;
+  return count;
+}
+
 }  // namespace tweendeck::serving

@@ -76,5 +76,7 @@ bool is_process(int32_t pid, uint64_t start_ticks);
 
 // Every replica directory below the state, by id.
 std::vector<std::string> replica_dirs(const std::string& state_dir);
+// How many of them have a process, whether or not a daemon runs.
+size_t living_replicas(const std::string& state_dir);
 
 }  // namespace tweendeck::serving

@@ -39,11 +39,27 @@ std::string owner_of(int fd) {
 
 }  // namespace
 
-Result<StateLock> StateLock::take(const std::string& state_dir) {
+Status make_state_dir(const std::string& path) {
   std::error_code error;
-  std::filesystem::create_directories(state_dir, error);
-  if (error) return fail(system_error(error.value(), "cannot create the state directory " + state_dir));
-  if (chmod(state_dir.c_str(), 0700) != 0) return fail(system_error(errno, "cannot protect " + state_dir));
+  const std::filesystem::path parent = std::filesystem::path(path).parent_path();
+  if (!parent.empty()) std::filesystem::create_directories(parent, error);
+  if (!error && mkdir(path.c_str(), 0700) == 0) return {};
+  if (error || errno != EEXIST) {
+    return fail(system_error(error ? error.value() : errno, "cannot create the directory " + path));
+  }
+  struct stat info {};
+  if (stat(path.c_str(), &info) != 0) return fail(system_error(errno, "cannot read the directory " + path));
+  if (!S_ISDIR(info.st_mode)) return fail(system_error(ENOTDIR, "cannot use " + path));
+  if ((info.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
+    return fail(Reason::PermissionDenied,
+                fmt::format("others may write into the directory {} (mode {:04o})", path, info.st_mode & 07777),
+                fmt::format("`chmod 700 {}` if nobody else needs it, or give another --state-dir", path));
+  }
+  return {};
+}
+
+Result<StateLock> StateLock::take(const std::string& state_dir) {
+  if (Status made = make_state_dir(state_dir); !made) return fail(made.error());
   const std::string path = state_dir + "/lock";
   const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (fd < 0) return fail(system_error(errno, "cannot open " + path));

@@ -7,9 +7,13 @@
 
 namespace tweendeck::serving {
 
+// Makes a private directory (0700), or takes one that is there as it is.
+// Errors: PermissionDenied when others may write into one that is there.
+Status make_state_dir(const std::string& path);
+
 class StateLock {
  public:
-  // Makes the directory (0700) when it is missing. Errors: StateLocked (names the owner's pid), PermissionDenied.
+  // Calls make_state_dir(). Errors: its own, StateLocked (names the owner's pid), PermissionDenied.
   static Result<StateLock> take(const std::string& state_dir);
   ~StateLock();
   StateLock(StateLock&& other) noexcept;

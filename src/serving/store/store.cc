@@ -1,6 +1,10 @@
 #include "serving/store/store.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <unistd.h>
+
+#include <cerrno>
 #include <sys/stat.h>
 
 #include <mutex>
@@ -62,7 +66,7 @@ Result<uint64_t> single_number(Database& database, const char* sql) {
   return *row ? query.number(0) : 0;
 }
 
-Status migrate(Database& database) {
+Result<uint64_t> known_version(Database& database) {
   auto version = single_number(database, "PRAGMA user_version");
   if (!version) return fail(version.error());
   if (*version > static_cast<uint64_t>(kSchemaVersion)) {
@@ -70,6 +74,21 @@ Status migrate(Database& database) {
                 fmt::format("the state has schema version {}, this tweendeck knows up to {}", *version, kSchemaVersion),
                 "run the newer tweendeck that wrote it, or give another --state-dir");
   }
+  return version;
+}
+
+// Only its owner reads the state, whatever directory it is in; SQLite gives its other files the same mode.
+Status open_private(Database& database, const std::string& state_dir) {
+  const std::string path = state_dir + "/state.db";
+  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+  if (fd < 0) return fail(system_error(errno, "cannot open " + path));
+  ::close(fd);
+  return database.open(path);
+}
+
+Status migrate(Database& database) {
+  auto version = known_version(database);
+  if (!version) return fail(version.error());
   for (auto at = static_cast<int>(*version); at < kSchemaVersion; ++at) {
     Transaction transaction(database);
     if (auto begun = transaction.begun(); !begun) return begun;
@@ -121,12 +140,20 @@ Result<std::unique_ptr<StateStore>> StateStore::open(const std::string& state_di
   if (!lock) return fail(lock.error());
   auto impl = std::make_unique<Impl>(state_dir, std::move(*lock));
   Database& database = impl->database;
-  if (auto opened = database.open(state_dir + "/state.db"); !opened) return fail(opened.error());
+  if (auto opened = open_private(database, state_dir); !opened) return fail(opened.error());
   for (const char* pragma : {"PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL", "PRAGMA foreign_keys = OFF"}) {
     if (auto done = database.run(pragma); !done) return fail(done.error());
   }
   if (auto done = migrate(database); !done) return fail(done.error());
   return std::unique_ptr<StateStore>(new StateStore(std::move(impl)));
+}
+
+Status StateStore::check(const std::string& state_dir) {
+  if (Status usable = make_state_dir(state_dir); !usable) return usable;
+  Database database;
+  if (Status opened = open_private(database, state_dir); !opened) return opened;
+  if (auto version = known_version(database); !version) return fail(version.error());
+  return {};
 }
 
 Result<std::vector<StoredDeployment>> StateStore::deployments() const {

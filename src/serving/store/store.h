@@ -50,6 +50,8 @@ struct StoredReplica {
 class StateStore {
  public:
   static Result<std::unique_ptr<StateStore>> open(const std::string& state_dir);
+  // Whether open() would succeed once the daemon that has the lock has left. Changes nothing. Errors: those of open().
+  static Status check(const std::string& state_dir);
   ~StateStore();
 
   const std::string& state_dir() const;

@@ -127,6 +127,38 @@ TEST_F(StoreTest, OneDaemonPerState) {
   EXPECT_THAT(second.error().message, HasSubstr("process " + std::to_string(getpid())));
 }
 
+TEST_F(StoreTest, ADirectoryThatIsThereKeepsItsMode) {
+  const fs::path dir = root_ / "state";
+  const auto mode = [&] { return fs::status(dir).permissions(); };
+  open();
+  EXPECT_EQ(mode(), fs::perms::owner_all) << "one that it makes is private";
+  store_.reset();
+  fs::permissions(dir, fs::perms(0755));
+  open();
+  EXPECT_EQ(mode(), fs::perms(0755));
+  EXPECT_EQ(fs::status(dir / "state.db").permissions(), fs::perms(0600));
+  store_.reset();
+  for (const fs::perms unsafe : {fs::perms(0777), fs::perms(0770), fs::perms(01777)}) {
+    fs::permissions(dir, unsafe);
+    const auto refused = StateStore::open(dir);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().reason, Reason::PermissionDenied);
+    EXPECT_THAT(refused.error().hint, HasSubstr("chmod 700"));
+    EXPECT_EQ(mode(), unsafe);
+  }
+}
+
+TEST_F(StoreTest, ACheckBesideItsOwnerTellsWhatOpenWould) {
+  open();
+  EXPECT_TRUE(StateStore::check(root_ / "state"));
+  store_.reset();
+  sqlite3* raw = nullptr;
+  ASSERT_EQ(sqlite3_open((root_ / "state/state.db").c_str(), &raw), SQLITE_OK);
+  ASSERT_EQ(sqlite3_exec(raw, "PRAGMA user_version = 99", nullptr, nullptr, nullptr), SQLITE_OK);
+  sqlite3_close(raw);
+  EXPECT_EQ(StateStore::check(root_ / "state").error().reason, Reason::StateNewer);
+}
+
 TEST_F(StoreTest, RefusesANewerStateAndLeavesItAlone) {
   open();
   store_.reset();

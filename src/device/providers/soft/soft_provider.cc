@@ -82,15 +82,27 @@ Result<ToolRun> run_tool(std::vector<std::string> words) {
   return run;
 }
 
-Status create_model(const SoftOptions& options) {
-  const std::string temporary = options.model_path + kNewSuffix;
-  ::unlink(temporary.c_str());
-  const Result<ToolRun> run = run_tool({options.tool, "create", "--cards", options.cards, temporary});
+Status make_folder_of(const std::string& path) {
+  std::error_code error;
+  std::filesystem::create_directories(std::filesystem::path(path).parent_path(), error);
+  if (error) return fail(system_error(error.value(), "cannot create the folder of " + path));
+  return {};
+}
+
+Status write_model(const SoftOptions& options, const std::string& path) {
+  ::unlink(path.c_str());
+  const Result<ToolRun> run = run_tool({options.tool, "create", "--cards", options.cards, path});
   if (!run) return fail(run.error());
   if (!WIFEXITED(run->status) || WEXITSTATUS(run->status) != 0) {
     return fail(Reason::InvalidArgument, "no software GPUs '" + options.cards + "': " + std::string(trim(run->output)),
                 "give a count and a model, for example 2:H100-80G");
   }
+  return {};
+}
+
+Status create_model(const SoftOptions& options) {
+  const std::string temporary = options.model_path + kNewSuffix;
+  if (Status written = write_model(options, temporary); !written) return written;
   if (chmod(temporary.c_str(), kModelMode) != 0) return fail(system_error(errno, "cannot open up " + temporary));
   return {};
 }
@@ -105,9 +117,7 @@ std::string stamp(const SoftOptions& options) {
 Status ensure_model(const SoftOptions& options) {
   const std::string stamp_file = stamp_path(options.model_path);
   if (std::filesystem::exists(options.model_path) && read_file(stamp_file) == stamp(options)) return {};
-  std::error_code error;
-  std::filesystem::create_directories(std::filesystem::path(options.model_path).parent_path(), error);
-  if (error) return fail(system_error(error.value(), "cannot create the folder of " + options.model_path));
+  if (Status made = make_folder_of(options.model_path); !made) return made;
   // Cards that cannot be made leave the old ones as they are. Afterwards a crash between the steps makes the model anew
   // at the next start.
   if (Status status = create_model(options); !status) return status;
@@ -122,14 +132,28 @@ Status ensure_model(const SoftOptions& options) {
   return {};
 }
 
-}  // namespace
-
-Result<std::unique_ptr<Provider>> make_soft_provider(SoftOptions options) {
+Status check_files(const SoftOptions& options) {
   for (const std::string& needed : {options.tool, options.libraries + "/libnvidia-ml.so.1", options.libraries + "/libcuda.so.1"}) {
     if (::access(needed.c_str(), R_OK) != 0) {
       return fail(Reason::DriverMissing, "the software GPU's file " + needed + " is missing", "run `make build`");
     }
   }
+  return {};
+}
+
+}  // namespace
+
+Status check_soft_options(const SoftOptions& options) {
+  if (Status there = check_files(options); !there) return there;
+  if (Status made = make_folder_of(options.model_path); !made) return made;
+  const std::string trial = options.model_path + ".check";
+  const Status written = write_model(options, trial);
+  ::unlink(trial.c_str());
+  return written;
+}
+
+Result<std::unique_ptr<Provider>> make_soft_provider(SoftOptions options) {
+  if (Status there = check_files(options); !there) return fail(there.error());
   if (Status status = ensure_model(options); !status) return fail(status.error());
   ::setenv(kStateVariable, options.model_path.c_str(), 1);
   return std::make_unique<SoftProvider>(options);

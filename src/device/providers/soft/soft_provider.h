@@ -28,4 +28,7 @@ std::string remembered_soft_cards(const std::string& model_path);
 // Removes the model. Only where no slice is on its cards.
 Status remove_soft_cards(const std::string& model_path);
 
+// Whether make_soft_provider() would succeed; leaves the device model that is there as it is. Errors: the same.
+Status check_soft_options(const SoftOptions& options);
+
 }  // namespace tweendeck::device
