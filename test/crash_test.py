@@ -150,6 +150,7 @@ def test_replace_hands_over_without_touching_replicas(make_deck):
     old = deck.process
     deck.start("--replace")
     old.wait(20)
+    wait_for(deck.answers, 20, "the new daemon answers")
     assert wait_for(lambda: deck.ready("sim-3b"), 20, "adopted")[0]["pid"] == before
 
 

@@ -135,7 +135,7 @@ def test_replicas_without_a_daemon_are_told_and_adopted(serving_deck):
         assert told.returncode == 3 and "1 replica still is" in told.stderr and "adopts" in told.stderr, told.stderr
     assert "1 replica still is" in deck.run("version").stdout
     deck.start()
-    assert "1 running replica adopted" in deck.log()
+    wait_for(lambda: "1 running replica adopted" in deck.log(), 10, "up tells what it adopted")
 
 
 def test_events_of_a_subject_are_filtered_in_both_formats(sim_deck):
