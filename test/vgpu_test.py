@@ -294,12 +294,13 @@ def share_of(gpu, tenants, commands, seconds, settle=0.0):
 
 
 def assert_some_within(measure, percent):
-    """A host that is too busy to feed the card shows as a lower share, so one of three measurements has to be right, and
-    only make soak, on a quiet host, holds it to two points. bench/gpu/run measures."""
+    """A host that is too busy to feed the card shows as a lower share, so one of three measurements has to be right."""
+    if os.getloadavg()[0] > os.cpu_count():
+        pytest.skip("the host is too busy to feed a card; shares need a quiet one")
     seen = []
     for _ in range(3):
         seen.append(measure())
-        if abs(seen[-1] - percent) <= (2 if SOAK else 8):
+        if abs(seen[-1] - percent) <= 2:
             return
     raise AssertionError(f"{percent} % asked, {seen} got")
 

@@ -2,7 +2,7 @@
 //
 // Everything runs on the thread that calls run(); only post(), stop() and in_loop() may be called from
 // others. Sockets are registered once, edge-triggered, for reading and writing: no system call per wait.
-// (Boost.Asio was measured first: its reactor tries a recv() that fails before each wait, two per proxied
+// (Not Boost.Asio: by its source, its reactor tries a recv() that fails before each wait, two per proxied
 // request.) Timers are coarse and few (sweeps, back-off): per-request deadlines are fields that a sweep looks
 // at.
 #pragma once
