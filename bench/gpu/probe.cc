@@ -1,12 +1,12 @@
 // A tenant for the GPU suite: what one process gets out of a slice, on a real GPU or a software one.
 //
 //   gpu_probe info             device name, memory as the tenant sees it
-//   gpu_probe memory           allocates 64 MiB pieces until the driver (or the limit) refuses; prints the sum
-//   gpu_probe spin SECONDS US  launches kernels of US microseconds back to back; prints the share of the time they ran
-//   gpu_probe launch COUNT     nanoseconds of CPU time per launch of an empty kernel
+//   gpu_probe memory           allocates 64 MiB pieces until the driver (or the limit) refuses; prints the
+//   sum gpu_probe spin SECONDS US  launches kernels of US microseconds back to back; prints the share of the
+//   time they ran gpu_probe launch COUNT     nanoseconds of CPU time per launch of an empty kernel
 //
-// One JSON object on stdout. Needs only libc: the driver is opened at run time and declared here, no toolkit needed.
-// tw_spin spins until its duration in ns has passed on the device's own timer.
+// One JSON object on stdout. Needs only libc: the driver is opened at run time and declared here, no toolkit
+// needed. tw_spin spins until its duration in ns has passed on the device's own timer.
 #include <dlfcn.h>
 #include <time.h>
 
@@ -75,17 +75,20 @@ struct Kernel {
   Kernel() {
     void* module = nullptr;
     check("cuModuleLoadData", call<void**, const void*>("cuModuleLoadData", &module, kPtx));
-    check("cuModuleGetFunction", call<void**, void*, const char*>("cuModuleGetFunction", &function, module, "tw_spin"));
+    check("cuModuleGetFunction",
+          call<void**, void*, const char*>("cuModuleGetFunction", &function, module, "tw_spin"));
   }
   void launch(uint64_t duration_ns) const {
     void* arguments[] = {&duration_ns};
-    check("cuLaunchKernel", call<void*, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void*,
-                                 void**, void**>("cuLaunchKernel", function, 1, 1, 1, 1, 1, 1, 0, nullptr, arguments,
-                                                 nullptr));
+    check("cuLaunchKernel",
+          call<void*, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void*, void**,
+               void**>("cuLaunchKernel", function, 1, 1, 1, 1, 1, 1, 0, nullptr, arguments, nullptr));
   }
 };
 
-void wait_for_device() { check("cuCtxSynchronize", call<>("cuCtxSynchronize")); }
+void wait_for_device() {
+  check("cuCtxSynchronize", call<>("cuCtxSynchronize"));
+}
 
 int info() {
   char name[256] = "";
@@ -93,7 +96,8 @@ int info() {
   size_t total_bytes = 0;
   check("cuDeviceGetName", call<char*, int, int>("cuDeviceGetName", name, sizeof(name), 0));
   check("cuMemGetInfo", call<size_t*, size_t*>("cuMemGetInfo_v2", &free_bytes, &total_bytes));
-  std::printf("{\"name\": \"%s\", \"free_bytes\": %zu, \"total_bytes\": %zu}\n", name, free_bytes, total_bytes);
+  std::printf("{\"name\": \"%s\", \"free_bytes\": %zu, \"total_bytes\": %zu}\n", name, free_bytes,
+              total_bytes);
   return 0;
 }
 
@@ -155,7 +159,8 @@ int main(int argc, char** argv) {
   check("cuCtxSetCurrent", call<void*>("cuCtxSetCurrent", context));
   if (std::strcmp(command, "info") == 0) return info();
   if (std::strcmp(command, "memory") == 0) return memory();
-  if (std::strcmp(command, "spin") == 0 && argc == 4) return spin(std::atof(argv[2]), std::strtoull(argv[3], nullptr, 10));
+  if (std::strcmp(command, "spin") == 0 && argc == 4)
+    return spin(std::atof(argv[2]), std::strtoull(argv[3], nullptr, 10));
   if (std::strcmp(command, "launch") == 0 && argc == 3) return launch(std::strtoull(argv[2], nullptr, 10));
   std::fprintf(stderr, "usage: gpu_probe info | memory | spin SECONDS US | launch COUNT\n");
   return 2;

@@ -1,7 +1,8 @@
 // OpenAI's API as data: bodies of requests in, bodies of answers out. Pure; safe from any thread.
 //
-// Errors are OpenAI error objects as vLLM sends them. Unknown fields are ignored, as vLLM does; what the simulation
-// cannot honour (several choices, other content than text) is refused rather than answered wrongly.
+// Errors are OpenAI error objects as vLLM sends them. Unknown fields are ignored, as vLLM does; what the
+// simulation cannot honour (several choices, other content than text) is refused rather than answered
+// wrongly.
 #pragma once
 
 #include <cstdint>
@@ -58,8 +59,8 @@ ApiResult<LoraChange> parse_lora(std::string_view body);
 // How an answer will end; known in advance, because it is a function of the prompt.
 struct Outcome {
   uint32_t tokens = 0;
-  uint64_t text_bytes = 0;       // less than 4 * tokens when a stop string cuts it
-  bool stopped = false;          // finish_reason "stop", else "length"
+  uint64_t text_bytes = 0;  // less than 4 * tokens when a stop string cuts it
+  bool stopped = false;     // finish_reason "stop", else "length"
 };
 Outcome foresee(const Generate& request, uint64_t prompt_hash, uint32_t max_tokens);
 
@@ -83,7 +84,7 @@ std::string render_models(const std::string& base, const std::vector<std::string
 std::string render_embeddings(const Embed& request, uint64_t tokens);
 
 // Server-sent events of one streamed answer.
-std::string event_role(const AnswerHead& head);                             // first event of a chat
+std::string event_role(const AnswerHead& head);  // first event of a chat
 std::string event_text(const AnswerHead& head, std::string_view text);
 std::string event_finish(const AnswerHead& head, bool stopped);
 std::string event_usage(const AnswerHead& head, const Usage& usage);

@@ -80,7 +80,8 @@ ApiResult<std::vector<std::string>> parse_stops(const object& root) {
   } else {
     good = add(value);
   }
-  if (!good) return bad(fmt::format("stop must be a string or up to {} strings, none empty", kMaxStops), "stop");
+  if (!good)
+    return bad(fmt::format("stop must be a string or up to {} strings, none empty", kMaxStops), "stop");
   return stops;
 }
 
@@ -90,7 +91,8 @@ ApiResult<void> parse_common(const object& root, Generate& out) {
   out.model = std::move(*model);
   const auto choices = optional_count(root, "n", 1);
   if (!choices) return std::unexpected(choices.error());
-  if (choices->value_or(1) != 1) return bad("the simulated engine gives one choice per request: n must be 1", "n");
+  if (choices->value_or(1) != 1)
+    return bad("the simulated engine gives one choice per request: n must be 1", "n");
   auto stops = parse_stops(root);
   if (!stops) return std::unexpected(stops.error());
   out.stops = std::move(*stops);
@@ -108,7 +110,8 @@ ApiResult<void> parse_common(const object& root, Generate& out) {
   element options;
   object fields;
   if (has(root, "stream_options", options)) {
-    if (options.get(fields) != simdjson::SUCCESS) return bad("stream_options is not an object", "stream_options");
+    if (options.get(fields) != simdjson::SUCCESS)
+      return bad("stream_options is not an object", "stream_options");
     const auto usage = optional_bool(fields, "include_usage");
     if (!usage) return std::unexpected(usage.error());
     out.include_usage = *usage;
@@ -151,7 +154,8 @@ ApiResult<void> append_message(std::vector<Token>& tokens, const element& messag
   tokens.push_back(special(*kind));
   element content;
   if (message["content"].get(content) == simdjson::SUCCESS && !append_content(tokens, content)) {
-    return bad("the simulated engine takes text only: content must be a string or parts of type text", "messages");
+    return bad("the simulated engine takes text only: content must be a string or parts of type text",
+               "messages");
   }
   tokens.push_back(special(Special::EndOfMessage));
   return {};
@@ -217,7 +221,8 @@ ApiResult<Generate> parse_completion(std::string_view body) {
     prompt = items.at(0);
   }
   out.prompt.push_back(special(Special::Begin));
-  if (!append_prompt(out.prompt, prompt)) return bad("prompt must be a text or a list of token ids", "prompt");
+  if (!append_prompt(out.prompt, prompt))
+    return bad("prompt must be a text or a list of token ids", "prompt");
   return out;
 }
 
@@ -246,7 +251,8 @@ ApiResult<Embed> parse_embed(std::string_view body) {
   if (!has(*root, "input", value)) return bad("input is missing", "input");
   std::vector<element> inputs = {value};
   simdjson::dom::array items;
-  if (is_list_of_prompts(value) && value.get(items) == simdjson::SUCCESS) inputs.assign(items.begin(), items.end());
+  if (is_list_of_prompts(value) && value.get(items) == simdjson::SUCCESS)
+    inputs.assign(items.begin(), items.end());
   if (inputs.size() > kMaxEmbeddingInputs) {
     return bad(fmt::format("input may hold at most {} texts", kMaxEmbeddingInputs), "input");
   }

@@ -9,8 +9,8 @@ namespace tweendeck::sim {
 namespace {
 
 std::string head_fields(const AnswerHead& head, std::string_view object) {
-  return fmt::format(R"("id":"{}","object":"{}","created":{},"model":{},"system_fingerprint":"{}")", head.id, object,
-                     head.created, json_quote(head.model), kFingerprint);
+  return fmt::format(R"("id":"{}","object":"{}","created":{},"model":{},"system_fingerprint":"{}")", head.id,
+                     object, head.created, json_quote(head.model), kFingerprint);
 }
 
 std::string usage_fields(const Usage& u) {
@@ -19,11 +19,13 @@ std::string usage_fields(const Usage& u) {
       u.prompt_tokens, u.completion_tokens, u.prompt_tokens + u.completion_tokens, u.cached_tokens);
 }
 
-std::string_view finish_reason(bool stopped) { return stopped ? "stop" : "length"; }
+std::string_view finish_reason(bool stopped) {
+  return stopped ? "stop" : "length";
+}
 
 std::string event(const AnswerHead& head, std::string_view rest) {
-  return fmt::format("data: {{{},{}}}\n\n", head_fields(head, head.chat ? "chat.completion.chunk" : "text_completion"),
-                     rest);
+  return fmt::format("data: {{{},{}}}\n\n",
+                     head_fields(head, head.chat ? "chat.completion.chunk" : "text_completion"), rest);
 }
 
 std::string base64(const std::vector<float>& values) {
@@ -54,8 +56,9 @@ std::string render_error(const ApiError& error) {
                                 : error.status == 429 ? "RateLimitError"
                                 : error.status >= 500 ? "InternalServerError"
                                                       : "BadRequestError";
-  return fmt::format(R"({{"error":{{"message":{},"type":"{}","param":{},"code":{}}}}})", json_quote(error.message), type,
-                     error.param.empty() ? "null" : json_quote(error.param), error.status);
+  return fmt::format(R"({{"error":{{"message":{},"type":"{}","param":{},"code":{}}}}})",
+                     json_quote(error.message), type, error.param.empty() ? "null" : json_quote(error.param),
+                     error.status);
 }
 
 std::string render_answer(const AnswerHead& head, std::string_view text, bool stopped, const Usage& usage) {
@@ -63,8 +66,8 @@ std::string render_answer(const AnswerHead& head, std::string_view text, bool st
       head.chat ? fmt::format(R"("message":{{"role":"assistant","content":{}}})", json_quote(text))
                 : fmt::format(R"("text":{})", json_quote(text));
   return fmt::format(R"({{{},"choices":[{{"index":0,{},"logprobs":null,"finish_reason":"{}"}}],{}}})",
-                     head_fields(head, head.chat ? "chat.completion" : "text_completion"), body, finish_reason(stopped),
-                     usage_fields(usage));
+                     head_fields(head, head.chat ? "chat.completion" : "text_completion"), body,
+                     finish_reason(stopped), usage_fields(usage));
 }
 
 std::string render_models(const std::string& base, const std::vector<std::string>& adapters, int64_t created,
@@ -92,16 +95,22 @@ std::string render_embeddings(const Embed& request, uint64_t tokens) {
 }
 
 std::string event_role(const AnswerHead& head) {
-  return event(head, R"("choices":[{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}])");
+  return event(
+      head,
+      R"("choices":[{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}])");
 }
 
 std::string event_text(const AnswerHead& head, std::string_view text) {
   if (head.chat) {
-    return event(head, fmt::format(
-        R"("choices":[{{"index":0,"delta":{{"content":{}}},"logprobs":null,"finish_reason":null}}])", json_quote(text)));
+    return event(
+        head,
+        fmt::format(
+            R"("choices":[{{"index":0,"delta":{{"content":{}}},"logprobs":null,"finish_reason":null}}])",
+            json_quote(text)));
   }
-  return event(head, fmt::format(R"("choices":[{{"index":0,"text":{},"logprobs":null,"finish_reason":null}}])",
-                                 json_quote(text)));
+  return event(head,
+               fmt::format(R"("choices":[{{"index":0,"text":{},"logprobs":null,"finish_reason":null}}])",
+                           json_quote(text)));
 }
 
 std::string event_finish(const AnswerHead& head, bool stopped) {

@@ -25,8 +25,9 @@ TEST(ParseChat, ReadsWhatMatters) {
 TEST(ParseChat, AFollowUpBeginsWithTheTurnBefore) {
   const auto first = parse_chat(R"({"model":"m","messages":[{"role":"user","content":"hello"}]})");
   const uint64_t hash = hash_tokens(first->prompt);
-  const auto second = parse_chat(R"({"model":"m","messages":[{"role":"user","content":"hello"},{"role":"assistant","content":")" +
-                                 answer_text(hash, 0, 9) + R"("},{"role":"user","content":"more"}]})");
+  const auto second = parse_chat(
+      R"({"model":"m","messages":[{"role":"user","content":"hello"},{"role":"assistant","content":")" +
+      answer_text(hash, 0, 9) + R"("},{"role":"user","content":"more"}]})");
   ASSERT_TRUE(second);
   std::vector<Token> expected = first->prompt;
   for (uint32_t i = 0; i < 9; ++i) expected.push_back(answer_token(hash, i));
@@ -56,7 +57,8 @@ TEST(ParseChat, RefusesWithTheFieldThatIsWrong) {
            Case{R"({"model":"m","messages":[{"role":"user","content":"x"}],"n":2})", "n"},
            Case{R"({"model":"m","messages":[{"role":"user","content":"x"}],"stream":"yes"})", "stream"},
            Case{R"({"model":"m","messages":[{"role":"user","content":"x"}],"stop":[1]})", "stop"},
-           Case{R"({"model":"m","messages":[{"role":"user","content":"x"}],"stream_options":1})", "stream_options"},
+           Case{R"({"model":"m","messages":[{"role":"user","content":"x"}],"stream_options":1})",
+                "stream_options"},
        }) {
     const auto r = parse_chat(c.body);
     ASSERT_FALSE(r) << c.body;
@@ -77,7 +79,8 @@ TEST(ParseCompletion, TakesTextTokensAndAListOfOne) {
 
 TEST(ParseEmbed, TakesOneOrMany) {
   EXPECT_EQ(parse_embed(R"({"model":"m","input":"abcdefgh"})")->inputs.size(), 1u);
-  const auto many = parse_embed(R"({"model":"m","input":["a","bcdef"],"encoding_format":"base64","dimensions":8})");
+  const auto many =
+      parse_embed(R"({"model":"m","input":["a","bcdef"],"encoding_format":"base64","dimensions":8})");
   ASSERT_TRUE(many);
   EXPECT_EQ(many->inputs.at(1).size(), 2u);
   EXPECT_TRUE(many->base64);
@@ -116,20 +119,26 @@ TEST(Render, Base64IsLittleEndianFloats) {
   request.inputs = {{1}};
   request.dimensions = 1;
   request.base64 = true;  // a unit vector of one dimension is 1 or -1
-  EXPECT_THAT(render_embeddings(request, 1), testing::AnyOf(HasSubstr("\"AACAPw==\""), HasSubstr("\"AACAvw==\"")));
+  EXPECT_THAT(render_embeddings(request, 1),
+              testing::AnyOf(HasSubstr("\"AACAPw==\""), HasSubstr("\"AACAvw==\"")));
 }
 
 TEST(Settings, OptionsAndEngineArguments) {
-  const auto s = parse_settings({"--model", "sim-3b", "--model-name", "chat", "--port", "9000", "max_batch=8", "lora=a",
-                                 "lora=b"});
+  const auto s = parse_settings(
+      {"--model", "sim-3b", "--model-name", "chat", "--port", "9000", "max_batch=8", "lora=a", "lora=b"});
   ASSERT_TRUE(s) << s.error().message;
   EXPECT_EQ(s->model.name, "sim-3b");
   EXPECT_EQ(s->max_in_flight, 8u);
   EXPECT_THAT(s->adapters, testing::ElementsAre("a", "b"));
-  for (const std::vector<std::string>& wrong : std::vector<std::vector<std::string>>{
-           {}, {"--model"}, {"--model", "gpt"}, {"--model", "sim-8b"}, {"--model", "sim-8b", "--port", "70000"},
-           {"--model", "sim-8b", "--port", "1", "max_batch=0"}, {"--model", "sim-8b", "--port", "1", "slots=1"},
-           {"--what", "1"}}) {
+  for (const std::vector<std::string>& wrong :
+       std::vector<std::vector<std::string>>{{},
+                                             {"--model"},
+                                             {"--model", "gpt"},
+                                             {"--model", "sim-8b"},
+                                             {"--model", "sim-8b", "--port", "70000"},
+                                             {"--model", "sim-8b", "--port", "1", "max_batch=0"},
+                                             {"--model", "sim-8b", "--port", "1", "slots=1"},
+                                             {"--what", "1"}}) {
     EXPECT_FALSE(parse_settings(wrong));
   }
 }

@@ -8,7 +8,8 @@ Batcher::Batcher(uint32_t blocks, BatchLimits limits) : pool_(blocks), limits_(l
 
 Token Batcher::Sequence::token(uint32_t index) const {
   const auto prompt_tokens = static_cast<uint32_t>(request.prompt.size());
-  return index < prompt_tokens ? request.prompt[index] : answer_token(request.prompt_hash, index - prompt_tokens);
+  return index < prompt_tokens ? request.prompt[index]
+                               : answer_token(request.prompt_hash, index - prompt_tokens);
 }
 
 void Batcher::add(BatchRequest request) {

@@ -1,13 +1,14 @@
-// Continuous batching with chunked prefill, as vLLM's scheduler does it: which requests the next step computes.
+// Continuous batching with chunked prefill, as vLLM's scheduler does it: which requests the next step
+// computes.
 //
 //   Step step = batcher.plan();           // what to run; empty when nothing can run
 //   ... let the device work for step_duration(model, step.load) ...
 //   for (const Progress& p : batcher.complete()) ...
 //
-// Running requests come first (one decode token each, or their next piece of prompt), then waiting ones in order of
-// arrival, while the step has token budget, batch slots and KV blocks. When a running request gets no block, the one
-// that was admitted last gives up its blocks, waits in front and is computed again later (preemption).
-// Pure; one thread. add() and abort() may be called between plan() and complete().
+// Running requests come first (one decode token each, or their next piece of prompt), then waiting ones in
+// order of arrival, while the step has token budget, batch slots and KV blocks. When a running request gets
+// no block, the one that was admitted last gives up its blocks, waits in front and is computed again later
+// (preemption). Pure; one thread. add() and abort() may be called between plan() and complete().
 #pragma once
 
 #include <cstdint>
@@ -24,23 +25,23 @@ namespace tweendeck::sim {
 using RequestId = uint64_t;
 
 struct BatchLimits {
-  uint32_t max_requests = 256;     // in one step
-  uint32_t max_step_tokens = 8192; // prompt pieces and decode tokens together
+  uint32_t max_requests = 256;      // in one step
+  uint32_t max_step_tokens = 8192;  // prompt pieces and decode tokens together
 };
 
 struct BatchRequest {
   RequestId id = 0;
-  std::vector<Token> prompt;      // not empty
-  uint64_t prompt_hash = 0;       // decides the answer
-  uint64_t cache_salt = 0;        // requests share cached prefixes only with the same salt (LoRA adapter)
-  uint32_t output_tokens = 0;     // the request ends after so many; 0 = the prompt only (embeddings)
+  std::vector<Token> prompt;   // not empty
+  uint64_t prompt_hash = 0;    // decides the answer
+  uint64_t cache_salt = 0;     // requests share cached prefixes only with the same salt (LoRA adapter)
+  uint32_t output_tokens = 0;  // the request ends after so many; 0 = the prompt only (embeddings)
 };
 
 // What one step did for one request.
 struct Progress {
   RequestId id = 0;
-  uint32_t output_tokens = 0;   // generated so far
-  uint32_t cached_tokens = 0;   // of the prompt, found in the prefix cache at first admission
+  uint32_t output_tokens = 0;  // generated so far
+  uint32_t cached_tokens = 0;  // of the prompt, found in the prefix cache at first admission
   bool finished = false;
 };
 
@@ -78,8 +79,8 @@ class Batcher {
   struct Sequence {
     BatchRequest request;
     uint32_t generated = 0;
-    uint32_t computed = 0;        // tokens whose KV is in blocks
-    uint32_t scheduled = 0;       // tokens that the planned step computes
+    uint32_t computed = 0;   // tokens whose KV is in blocks
+    uint32_t scheduled = 0;  // tokens that the planned step computes
     uint32_t cached = 0;
     bool admitted_before = false;
     std::vector<BlockId> blocks;

@@ -1,7 +1,9 @@
-// The KV memory in blocks of 16 tokens, with a prefix cache: a full block is found again by the hash of all tokens up
-// to its end, and stays findable after its last user is gone until it is needed (least recently used first).
+// The KV memory in blocks of 16 tokens, with a prefix cache: a full block is found again by the hash of all
+// tokens up to its end, and stays findable after its last user is gone until it is needed (least recently
+// used first).
 //
-// Pure; one thread. Block ids are dense from 0. Invariant: a block is free (in the list) exactly when nobody uses it.
+// Pure; one thread. Block ids are dense from 0. Invariant: a block is free (in the list) exactly when nobody
+// uses it.
 #pragma once
 
 #include <cstdint>
@@ -21,10 +23,12 @@ class BlockPool {
   std::optional<BlockId> find_and_use(uint64_t prefix_hash);
   bool contains(uint64_t prefix_hash) const { return cached_.contains(prefix_hash); }
 
-  // An empty block, used once: the least recently used free one, which forgets its content. nullopt = all in use.
+  // An empty block, used once: the least recently used free one, which forgets its content. nullopt = all in
+  // use.
   std::optional<BlockId> allocate();
 
-  // From now on the block is found by this hash. Another block with the same content stays the one that is found.
+  // From now on the block is found by this hash. Another block with the same content stays the one that is
+  // found.
   void publish(BlockId block, uint64_t prefix_hash);
 
   // One use less. Release a request's blocks last to first, so that the ends of prefixes are evicted first.

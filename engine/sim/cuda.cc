@@ -18,7 +18,8 @@ constexpr const char* kSimulatedMark = "(simulated)";
 // A real step is many kernels; short ones let a compute limit act inside a long prefill.
 constexpr Nanos kMaxKernel = 2 * kMillisecond;
 // Any image will do: a software GPU resolves tw_spin by its name.
-constexpr char kImage[] = ".version 8.0\n.target sm_80\n.address_size 64\n.visible .entry tw_spin(.param .u64 ns){ret;}\n";
+constexpr char kImage[] =
+    ".version 8.0\n.target sm_80\n.address_size 64\n.visible .entry tw_spin(.param .u64 ns){ret;}\n";
 
 }  // namespace
 
@@ -34,15 +35,16 @@ struct CudaDevice::Api {
   Code (*module_get_function)(void**, void*, const char*) = nullptr;
   Code (*stream_create)(void**, unsigned) = nullptr;
   Code (*stream_synchronize)(void*) = nullptr;
-  Code (*launch_kernel)(void*, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void*, void**,
-                        void**) = nullptr;
+  Code (*launch_kernel)(void*, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void*,
+                        void**, void**) = nullptr;
   Code (*error_name)(Code, const char**) = nullptr;
 
   Status load() {
     void* library = dlopen(kLibrary, RTLD_NOW | RTLD_LOCAL);
     if (library == nullptr) {
       return fail(Reason::DriverMissing, fmt::format("{} could not be loaded: {}", kLibrary, dlerror()),
-                  "the simulated engine runs on software GPUs: start the daemon with --soft-gpus, and give the replica "
+                  "the simulated engine runs on software GPUs: start the daemon with --soft-gpus, and give "
+                  "the replica "
                   "a device of provider soft");
     }
     std::string missing;
@@ -64,7 +66,8 @@ struct CudaDevice::Api {
     find(launch_kernel, "cuLaunchKernel");
     find(error_name, "cuGetErrorName");
     if (missing.empty()) return {};
-    return fail(Reason::DriverMissing, fmt::format("{} has no {}", kLibrary, missing), "install a newer driver");
+    return fail(Reason::DriverMissing, fmt::format("{} has no {}", kLibrary, missing),
+                "install a newer driver");
   }
 };
 
@@ -87,13 +90,16 @@ Status CudaDevice::start() {
   name_ = name;
   if (name_.find(kSimulatedMark) == std::string::npos) {
     return fail(Reason::EngineCannotServe, fmt::format("{} is a real GPU and has no kernel tw_spin", name_),
-                "simulated models run on software GPUs (--device soft); use engine vllm for a real model on this GPU");
+                "simulated models run on software GPUs (--device soft); use engine vllm for a real model on "
+                "this GPU");
   }
-  if (Status s = check(api_->primary_context_retain(&context_, device), "cuDevicePrimaryCtxRetain"); !s) return s;
+  if (Status s = check(api_->primary_context_retain(&context_, device), "cuDevicePrimaryCtxRetain"); !s)
+    return s;
   if (Status s = bind_thread(); !s) return s;
   void* module = nullptr;
   if (Status s = check(api_->module_load_data(&module, kImage), "cuModuleLoadData"); !s) return s;
-  if (Status s = check(api_->module_get_function(&function_, module, "tw_spin"), "cuModuleGetFunction"); !s) return s;
+  if (Status s = check(api_->module_get_function(&function_, module, "tw_spin"), "cuModuleGetFunction"); !s)
+    return s;
   return check(api_->stream_create(&stream_, 1), "cuStreamCreate");
 }
 
@@ -105,12 +111,15 @@ Status CudaDevice::check(Code code, const char* call) const {
               fmt::format("{} failed with {} ({})", call, error, code));
 }
 
-Status CudaDevice::bind_thread() { return check(api_->context_set_current(context_), "cuCtxSetCurrent"); }
+Status CudaDevice::bind_thread() {
+  return check(api_->context_set_current(context_), "cuCtxSetCurrent");
+}
 
 Result<uint64_t> CudaDevice::memory_bytes() {
   size_t free_bytes = 0;
   size_t total_bytes = 0;
-  if (Status s = check(api_->memory_info(&free_bytes, &total_bytes), "cuMemGetInfo"); !s) return fail(s.error());
+  if (Status s = check(api_->memory_info(&free_bytes, &total_bytes), "cuMemGetInfo"); !s)
+    return fail(s.error());
   return total_bytes;
 }
 
@@ -118,7 +127,8 @@ Status CudaDevice::allocate(uint64_t bytes, const char* purpose) {
   unsigned long long pointer = 0;
   Status done = check(api_->memory_alloc(&pointer, bytes), "cuMemAlloc");
   if (!done) {
-    done.error().message = fmt::format("{} for {} ({}): {}", format_bytes(bytes), purpose, name_, done.error().message);
+    done.error().message =
+        fmt::format("{} for {} ({}): {}", format_bytes(bytes), purpose, name_, done.error().message);
     done.error().hint = "the slice or its device has less free memory than it should; see tweendeck devices";
   }
   return done;

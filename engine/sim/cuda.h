@@ -1,8 +1,10 @@
-// The CUDA driver as the simulated engine uses it: libcuda.so.1 loaded at run time, own declarations of the few calls.
+// The CUDA driver as the simulated engine uses it: libcuda.so.1 loaded at run time, own declarations of the
+// few calls.
 //
-// One device (the first that the driver shows, which is the slice's), one context, one stream. Kernels named tw_spin
-// exist on software GPUs only, so a real GPU is refused. One thread at a time; call bind_thread() first on a new one.
-// Errors: DriverMissing, DriverError, EngineCannotServe (real GPU), OutOfMemory; messages carry CUDA's error name.
+// One device (the first that the driver shows, which is the slice's), one context, one stream. Kernels named
+// tw_spin exist on software GPUs only, so a real GPU is refused. One thread at a time; call bind_thread()
+// first on a new one. Errors: DriverMissing, DriverError, EngineCannotServe (real GPU), OutOfMemory; messages
+// carry CUDA's error name.
 #pragma once
 
 #include <cstdint>
@@ -22,11 +24,12 @@ class CudaDevice {
   CudaDevice& operator=(const CudaDevice&) = delete;
 
   const std::string& name() const { return name_; }
-  Result<uint64_t> memory_bytes();            // what this process may use in all, as the driver tells it
+  Result<uint64_t> memory_bytes();  // what this process may use in all, as the driver tells it
   Status allocate(uint64_t bytes, const char* purpose);  // kept until the process ends
   Status bind_thread();
 
-  // Keeps the device busy for this long and returns when it is done; longer when the slice has less than all of it.
+  // Keeps the device busy for this long and returns when it is done; longer when the slice has less than all
+  // of it.
   Status spin(Nanos duration);
 
  private:

@@ -44,7 +44,10 @@ std::string head(int status, std::string_view content_type, bool keep_alive) {
 class Session final : public Connection, public std::enable_shared_from_this<Session> {
  public:
   Session(tcp::socket socket, std::function<void()> gone, const HttpHandler& handler)
-      : socket_(std::move(socket)), timer_(socket_.get_executor()), gone_(std::move(gone)), handler_(handler) {}
+      : socket_(std::move(socket)),
+        timer_(socket_.get_executor()),
+        gone_(std::move(gone)),
+        handler_(handler) {}
   ~Session() override { gone_(); }
 
   void read() {
@@ -73,7 +76,8 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
 
   void stream(std::string_view content_type, std::shared_ptr<Source> source) override {
     source_ = source;
-    out_ = head(200, content_type, keep_alive_) + "Cache-Control: no-cache\r\nTransfer-Encoding: chunked\r\n\r\n";
+    out_ = head(200, content_type, keep_alive_) +
+           "Cache-Control: no-cache\r\nTransfer-Encoding: chunked\r\n\r\n";
     wait_for(std::move(source));
     pump();
   }
@@ -156,14 +160,15 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
 
   void write(bool last) {
     writing_ = true;
-    asio::async_write(socket_, asio::buffer(out_), [self = shared_from_this(), last](ErrorCode error, size_t) {
-      self->writing_ = false;
-      self->out_.clear();
-      if (error) return self->close();
-      if (!last) return self->pump();
-      if (!self->keep_alive_) return self->close();
-      self->read();
-    });
+    asio::async_write(socket_, asio::buffer(out_),
+                      [self = shared_from_this(), last](ErrorCode error, size_t) {
+                        self->writing_ = false;
+                        self->out_.clear();
+                        if (error) return self->close();
+                        if (!last) return self->pump();
+                        if (!self->keep_alive_) return self->close();
+                        self->read();
+                      });
   }
 
   void close() {
@@ -208,10 +213,12 @@ void HttpServer::Impl::accept() {
 }
 
 HttpServer::HttpServer(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
-HttpServer::~HttpServer() { stop_accepting(); }
+HttpServer::~HttpServer() {
+  stop_accepting();
+}
 
-Result<std::unique_ptr<HttpServer>> HttpServer::listen(asio::io_context& io, const std::string& host, uint16_t port,
-                                                       HttpHandler handler) {
+Result<std::unique_ptr<HttpServer>> HttpServer::listen(asio::io_context& io, const std::string& host,
+                                                       uint16_t port, HttpHandler handler) {
   ErrorCode error;
   const auto address = asio::ip::make_address(host, error);
   auto impl = std::make_shared<Impl>(io);
@@ -221,7 +228,8 @@ Result<std::unique_ptr<HttpServer>> HttpServer::listen(asio::io_context& io, con
   if (!error) impl->acceptor.set_option(tcp::acceptor::reuse_address(true), error);
   if (!error) impl->acceptor.bind(endpoint, error);
   if (!error) impl->acceptor.listen(asio::socket_base::max_listen_connections, error);
-  if (error) return fail(Reason::IoError, fmt::format("cannot listen on {}:{}: {}", host, port, error.message()));
+  if (error)
+    return fail(Reason::IoError, fmt::format("cannot listen on {}:{}: {}", host, port, error.message()));
   impl->accept();
   return std::unique_ptr<HttpServer>(new HttpServer(std::move(impl)));
 }
@@ -231,6 +239,8 @@ void HttpServer::stop_accepting() {
   impl_->acceptor.close(ignored);
 }
 
-size_t HttpServer::connections() const { return impl_->connections; }
+size_t HttpServer::connections() const {
+  return impl_->connections;
+}
 
 }  // namespace tweendeck::sim

@@ -1,9 +1,10 @@
-// A small HTTP/1.1 server on one thread: keep-alive, bounded headers and bodies, answers in one piece or streamed.
+// A small HTTP/1.1 server on one thread: keep-alive, bounded headers and bodies, answers in one piece or
+// streamed.
 //
-// The handler gets each request with its Connection and answers now or later through it: reply() once, or stream()
-// with a Source that is asked for bytes whenever the socket can take more, so that a slow reader costs no memory.
-// While an answer is due the socket is watched: a client that goes calls Pending::closed() at once. Everything runs on
-// the io_context's thread.
+// The handler gets each request with its Connection and answers now or later through it: reply() once, or
+// stream() with a Source that is asked for bytes whenever the socket can take more, so that a slow reader
+// costs no memory. While an answer is due the socket is watched: a client that goes calls Pending::closed()
+// at once. Everything runs on the io_context's thread.
 #pragma once
 
 #include <cstdint>
@@ -24,8 +25,8 @@ namespace tweendeck::sim {
 inline constexpr size_t kMaxHeaderBytes = 64 << 10;
 inline constexpr size_t kMaxBodyBytes = 64 << 20;
 inline constexpr size_t kMaxConnections = 4096;
-inline constexpr size_t kMaxPieceBytes = 32 << 10;    // of a streamed answer, buffered per connection
-inline constexpr int kIdleTimeoutS = 120;             // between requests, and for a request to arrive
+inline constexpr size_t kMaxPieceBytes = 32 << 10;  // of a streamed answer, buffered per connection
+inline constexpr int kIdleTimeoutS = 120;           // between requests, and for a request to arrive
 
 struct HttpRequest {
   std::string method;
@@ -60,8 +61,8 @@ using HttpHandler = std::function<void(HttpRequest, std::shared_ptr<Connection>)
 class HttpServer {
  public:
   // Errors: IoError naming address and port.
-  static Result<std::unique_ptr<HttpServer>> listen(boost::asio::io_context& io, const std::string& host, uint16_t port,
-                                                    HttpHandler handler);
+  static Result<std::unique_ptr<HttpServer>> listen(boost::asio::io_context& io, const std::string& host,
+                                                    uint16_t port, HttpHandler handler);
   ~HttpServer();
   void stop_accepting();
   size_t connections() const;

@@ -28,8 +28,8 @@ namespace {
 
 constexpr int kExitRefused = 1;
 
-// Passes what the runner reports to the server's thread; newer news of a request replaces older, so that a slow
-// server thread never makes a queue grow.
+// Passes what the runner reports to the server's thread; newer news of a request replaces older, so that a
+// slow server thread never makes a queue grow.
 class Mailbox {
  public:
   Mailbox(boost::asio::io_context& io, Service& service) : io_(io), service_(service) {}
@@ -66,7 +66,8 @@ struct Memory {
   uint32_t context_tokens = 0;
 };
 
-// Weights first, then the KV memory that the slice leaves, both from the driver: it refuses what the slice cannot hold.
+// Weights first, then the KV memory that the slice leaves, both from the driver: it refuses what the slice
+// cannot hold.
 Result<Memory> allocate(const Model& model, CudaDevice& device) {
   const auto memory = device.memory_bytes();
   if (!memory) return fail(memory.error());
@@ -77,14 +78,18 @@ Result<Memory> allocate(const Model& model, CudaDevice& device) {
   const uint64_t kv_bytes = *blocks * kBlockTokens * model.kv_bytes_per_token;
   if (Status s = device.allocate(kv_bytes, "the KV cache"); !s) return fail(s.error());
   const uint64_t tokens = *blocks * kBlockTokens;
-  return Memory{static_cast<uint32_t>(*blocks), static_cast<uint32_t>(std::min<uint64_t>(tokens, model.max_context_tokens))};
+  return Memory{static_cast<uint32_t>(*blocks),
+                static_cast<uint32_t>(std::min<uint64_t>(tokens, model.max_context_tokens))};
 }
 
 void log_start(const Settings& settings, const CudaDevice& device, const Memory& memory) {
   log::warning("This model server is simulated: its answers are generated words, its timings a model", {});
-  log::info("Started tweendeck-sim", {{"model", settings.model.name}, {"servedAs", settings.model_name},
-                                      {"device", device.name()}, {"kvBlocks", memory.blocks},
-                                      {"contextTokens", memory.context_tokens}, {"port", settings.port}});
+  log::info("Started tweendeck-sim", {{"model", settings.model.name},
+                                      {"servedAs", settings.model_name},
+                                      {"device", device.name()},
+                                      {"kvBlocks", memory.blocks},
+                                      {"contextTokens", memory.context_tokens},
+                                      {"port", settings.port}});
 }
 
 Status serve(const Settings& settings) {
@@ -95,18 +100,21 @@ Status serve(const Settings& settings) {
 
   boost::asio::io_context io(1);
   SystemClock clock;
-  Service service({settings.model_name, settings.adapters, memory->context_tokens, memory->blocks, TWEENDECK_VERSION}, clock);
+  Service service(
+      {settings.model_name, settings.adapters, memory->context_tokens, memory->blocks, TWEENDECK_VERSION},
+      clock);
   Mailbox mailbox(io, service);
   boost::asio::signal_set signals(io, SIGTERM, SIGINT);
   Status outcome;
   Runner runner(settings.model, **device, memory->blocks, {.max_requests = settings.max_batch},
                 {.report = [&](std::vector<Progress> progress) { mailbox.put(std::move(progress)); },
-                 .failed = [&](Error error) {
-                   boost::asio::post(io, [&, error] {
-                     outcome = fail(error);
-                     io.stop();
-                   });
-                 }});
+                 .failed =
+                     [&](Error error) {
+                       boost::asio::post(io, [&, error] {
+                         outcome = fail(error);
+                         io.stop();
+                       });
+                     }});
   service.attach(runner);
   auto server = HttpServer::listen(io, settings.host, settings.port,
                                    [&](HttpRequest request, std::shared_ptr<Connection> connection) {
@@ -117,14 +125,20 @@ Status serve(const Settings& settings) {
     if (error) return;
     log::info("Stopping after the requests in flight; a second signal stops at once", {{"signal", signal}});
     (*server)->stop_accepting();
-    signals.async_wait([&](const auto& again, int) { if (!again) io.stop(); });
+    signals.async_wait([&](const auto& again, int) {
+      if (!again) io.stop();
+    });
     service.drain([&] { io.stop(); });
   };
   signals.async_wait(on_signal);
   log_start(settings, **device, *memory);
-  if (Status s = write_ready({.max_in_flight = settings.max_in_flight, .context_tokens = memory->context_tokens}); !s) return s;
+  if (Status s =
+          write_ready({.max_in_flight = settings.max_in_flight, .context_tokens = memory->context_tokens});
+      !s)
+    return s;
   io.run();
-  while (io.poll() > 0) {}
+  while (io.poll() > 0) {
+  }
   return outcome;
 }
 
@@ -133,7 +147,8 @@ int run(const std::vector<std::string>& arguments) {
   const Status served = settings ? serve(*settings) : fail(settings.error());
   if (served) return 0;
   if (Status written = write_refusal(served.error()); !written) log::error(to_string(written.error()), {});
-  log::error("Gave up: " + served.error().message, {{"reason", served.error().reason}, {"hint", served.error().hint}});
+  log::error("Gave up: " + served.error().message,
+             {{"reason", served.error().reason}, {"hint", served.error().hint}});
   return kExitRefused;
 }
 

@@ -12,8 +12,8 @@ namespace {
 
 constexpr double kParameters8b = 8.03e9;
 constexpr double kParameters3b = 3.21e9;
-// Reading weights (alpha), and multiplying with them (delta), scales with the parameters; reading the KV cache
-// (gamma) with its bytes per token: 28 layers instead of 32.
+// Reading weights (alpha), and multiplying with them (delta), scales with the parameters; reading the KV
+// cache (gamma) with its bytes per token: 28 layers instead of 32.
 constexpr double kSize3b = kParameters3b / kParameters8b;
 constexpr double kKvSize3b = 28.0 / 32.0;
 
@@ -76,13 +76,15 @@ Result<uint64_t> kv_blocks(const Model& model, uint64_t memory_bytes) {
   if (usable < fixed + kMinBlocks * block_bytes) {
     const uint64_t needed = (fixed + kMinBlocks * block_bytes) / kUsablePercent * 100 + 100;
     const uint64_t needed_gib = (needed + kGiB - 1) / kGiB;
-    return fail(Reason::SliceTooSmall,
-                fmt::format("{} needs {} ({} weights, {} activations, {} for the smallest KV cache, and 10% to spare); "
-                            "the slice has {}",
-                            model.name, format_bytes(needed), format_bytes(model.weight_bytes),
-                            format_bytes(model.activation_bytes), format_bytes(kMinBlocks * block_bytes),
-                            format_bytes(memory_bytes)),
-                fmt::format("give it at least --memory {}Gi", needed_gib));
+    return fail(
+        Reason::SliceTooSmall,
+        fmt::format(
+            "{} needs {} ({} weights, {} activations, {} for the smallest KV cache, and 10% to spare); "
+            "the slice has {}",
+            model.name, format_bytes(needed), format_bytes(model.weight_bytes),
+            format_bytes(model.activation_bytes), format_bytes(kMinBlocks * block_bytes),
+            format_bytes(memory_bytes)),
+        fmt::format("give it at least --memory {}Gi", needed_gib));
   }
   return (usable - fixed) / block_bytes;
 }

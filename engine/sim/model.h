@@ -1,7 +1,9 @@
-// The simulated models: how large they are and how long one engine step takes on the card they were measured on.
+// The simulated models: how large they are and how long one engine step takes on the card they were measured
+// on.
 //
-// T_step = alpha + beta * B + gamma * (context tokens / 1000) + delta * (prefill tokens), in milliseconds, with the
-// constants fitted to Llama-3.1-8B on an H100 (TensorRT-LLM 1.0rc3, TP1). Pure; safe from any thread.
+// T_step = alpha + beta * B + gamma * (context tokens / 1000) + delta * (prefill tokens), in milliseconds,
+// with the constants fitted to Llama-3.1-8B on an H100 (TensorRT-LLM 1.0rc3, TP1). Pure; safe from any
+// thread.
 #pragma once
 
 #include <cstdint>
@@ -40,8 +42,8 @@ Result<Model> find_model(std::string_view name);
 
 Nanos step_duration(const Model& model, const StepLoad& load);
 
-// How many KV blocks fit into device memory beside weights and activations; at most `usable_percent` of it is used.
-// Errors: SliceTooSmall, naming the size that would do.
+// How many KV blocks fit into device memory beside weights and activations; at most `usable_percent` of it is
+// used. Errors: SliceTooSmall, naming the size that would do.
 inline constexpr uint32_t kUsablePercent = 90;
 inline constexpr uint32_t kMinBlocks = 64;
 Result<uint64_t> kv_blocks(const Model& model, uint64_t memory_bytes);

@@ -6,7 +6,9 @@
 namespace tweendeck::sim {
 
 Runner::Runner(const Model& model, CudaDevice& device, uint32_t blocks, BatchLimits limits, Hooks hooks)
-    : model_(model), device_(device), hooks_(std::move(hooks)), batcher_(blocks, limits), thread_([this] { run(); }) {}
+    : model_(model), device_(device), hooks_(std::move(hooks)), batcher_(blocks, limits), thread_([this] {
+        run();
+      }) {}
 
 Runner::~Runner() {
   {

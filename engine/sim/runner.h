@@ -1,8 +1,8 @@
 // The thread that computes: takes requests, plans a step, lets the device work for it, reports what came out.
 //
-// submit() and abort() may be called from any thread and take effect between two steps. `report` is called on the
-// runner's thread after a step with the newest state of each request that moved; `failed` once when the device fails,
-// after which nothing more is computed.
+// submit() and abort() may be called from any thread and take effect between two steps. `report` is called on
+// the runner's thread after a step with the newest state of each request that moved; `failed` once when the
+// device fails, after which nothing more is computed.
 #pragma once
 
 #include <condition_variable>

@@ -15,7 +15,9 @@ constexpr std::string_view kText = "text/plain; charset=utf-8";
 constexpr std::string_view kPrometheus = "text/plain; version=0.0.4; charset=utf-8";
 constexpr std::string_view kEvents = "text/event-stream; charset=utf-8";
 
-double seconds(Nanos duration) { return static_cast<double>(duration) / kSecond; }
+double seconds(Nanos duration) {
+  return static_cast<double>(duration) / kSecond;
+}
 
 void reply_error(Connection& connection, const ApiError& error) {
   connection.reply(error.status, kJson, render_error(error));
@@ -59,13 +61,15 @@ struct Service::Generation final : Job, Source {
     usage.cached_tokens = progress.cached_tokens;
     finished = progress.finished;
     if (stream) return connection->wake();
-    if (finished) connection->reply(200, kJson, render_answer(answer, text(0, outcome.tokens), outcome.stopped, usage));
+    if (finished)
+      connection->reply(200, kJson, render_answer(answer, text(0, outcome.tokens), outcome.stopped, usage));
   }
 
   std::string text(uint64_t first, uint64_t count) const {
     std::string out = answer_text(prompt_hash, first, count);
     const uint64_t start = first * kTokenBytes;
-    if (start + out.size() > outcome.text_bytes) out.resize(outcome.text_bytes > start ? outcome.text_bytes - start : 0);
+    if (start + out.size() > outcome.text_bytes)
+      out.resize(outcome.text_bytes > start ? outcome.text_bytes - start : 0);
     return out;
   }
 
@@ -123,13 +127,15 @@ void Service::handle(HttpRequest request, std::shared_ptr<Connection> connection
 void Service::get(const std::string& path, Connection& connection) {
   if (path == "/health") return connection.reply(idle_ ? 503 : 200, kText, "");
   if (path == "/version") {
-    return connection.reply(200, kJson, fmt::format(R"({{"version":"{}","engine":"{}"}})", settings_.version, kFingerprint));
+    return connection.reply(
+        200, kJson, fmt::format(R"({{"version":"{}","engine":"{}"}})", settings_.version, kFingerprint));
   }
   if (path == "/metrics") return connection.reply(200, kPrometheus, metrics_page());
   if (path == "/v1/models") {
     const std::vector<std::string> adapters(settings_.adapters.begin(), settings_.adapters.end());
-    return connection.reply(200, kJson, render_models(settings_.model_name, adapters, clock_.wall_now() / kSecond,
-                                                      settings_.context_tokens));
+    return connection.reply(
+        200, kJson,
+        render_models(settings_.model_name, adapters, clock_.wall_now() / kSecond, settings_.context_tokens));
   }
   reply_error(connection, {404, "there is nothing at " + path, {}});
 }
@@ -149,9 +155,12 @@ std::optional<ApiError> Service::check(const std::string& model, uint64_t prompt
     return ApiError{404, fmt::format("The model `{}` does not exist.", model), "model"};
   }
   if (prompt_tokens >= settings_.context_tokens) {
-    return ApiError{400, fmt::format("This model's maximum context length is {} tokens. However, your request has {} "
-                                     "input tokens. Please reduce the length of the input messages.",
-                                     settings_.context_tokens, prompt_tokens), {}};
+    return ApiError{
+        400,
+        fmt::format("This model's maximum context length is {} tokens. However, your request has {} "
+                    "input tokens. Please reduce the length of the input messages.",
+                    settings_.context_tokens, prompt_tokens),
+        {}};
   }
   if (jobs_.size() >= kMaxQueuedRequests) {
     return ApiError{429, fmt::format("{} requests are queued already", kMaxQueuedRequests), {}};
@@ -165,18 +174,21 @@ void Service::generate(ApiResult<Generate> request, const std::shared_ptr<Connec
   if (const auto error = check(request->model, prompt_tokens)) return reply_error(*connection, *error);
   const auto room = static_cast<uint32_t>(settings_.context_tokens - prompt_tokens);
   if (request->max_tokens.value_or(0) > room) {
-    return reply_error(*connection, {400, fmt::format("'max_tokens' is too large: {}. This model's maximum context length "
-                                                      "is {} tokens and your request has {} input tokens.",
-                                                      *request->max_tokens, settings_.context_tokens, prompt_tokens),
-                                     "max_tokens"});
+    return reply_error(*connection,
+                       {400,
+                        fmt::format("'max_tokens' is too large: {}. This model's maximum context length "
+                                    "is {} tokens and your request has {} input tokens.",
+                                    *request->max_tokens, settings_.context_tokens, prompt_tokens),
+                        "max_tokens"});
   }
   auto job = std::make_shared<Generation>(*this, connection);
   job->prompt_hash = hash_tokens(request->prompt);
   job->outcome = foresee(*request, job->prompt_hash, request->max_tokens.value_or(room));
   job->stream = request->stream;
   job->include_usage = request->include_usage;
-  job->answer = {fmt::format("{}-{:016x}", request->chat ? "chatcmpl" : "cmpl", mix(job->prompt_hash, next_id_)),
-                 request->model, clock_.wall_now() / kSecond, request->chat};
+  job->answer = {
+      fmt::format("{}-{:016x}", request->chat ? "chatcmpl" : "cmpl", mix(job->prompt_hash, next_id_)),
+      request->model, clock_.wall_now() / kSecond, request->chat};
   submit(job, request->model, std::move(request->prompt), job->outcome.tokens);
   if (job->stream) {
     connection->stream(kEvents, job);
@@ -204,7 +216,10 @@ void Service::submit(const std::shared_ptr<Job>& job, const std::string& model, 
   job->adapter = model == settings_.model_name ? "" : model;
   job->usage.prompt_tokens = prompt.size();
   jobs_[job->id] = job;
-  BatchRequest request{.id = job->id, .prompt = {}, .prompt_hash = hash_tokens(prompt), .cache_salt = 0,
+  BatchRequest request{.id = job->id,
+                       .prompt = {},
+                       .prompt_hash = hash_tokens(prompt),
+                       .cache_salt = 0,
                        .output_tokens = output_tokens};
   if (!job->adapter.empty()) request.cache_salt = std::hash<std::string>{}(job->adapter);
   request.prompt = std::move(prompt);
@@ -242,16 +257,22 @@ void Service::change_adapter(const HttpRequest& request, bool load, Connection& 
   if (!change) return reply_error(connection, change.error());
   const bool known = settings_.adapters.contains(change->name);
   if (!load) {
-    if (!known) return reply_error(connection, {404, fmt::format("The lora adapter '{}' cannot be found.", change->name), {}});
+    if (!known)
+      return reply_error(connection,
+                         {404, fmt::format("The lora adapter '{}' cannot be found.", change->name), {}});
     settings_.adapters.erase(change->name);
-    return connection.reply(200, kText, fmt::format("Success: LoRA adapter '{}' removed successfully.", change->name));
+    return connection.reply(200, kText,
+                            fmt::format("Success: LoRA adapter '{}' removed successfully.", change->name));
   }
   if (known || change->name == settings_.model_name) {
-    return reply_error(connection, {400, fmt::format("The lora adapter '{}' has already been loaded.", change->name), {}});
+    return reply_error(
+        connection, {400, fmt::format("The lora adapter '{}' has already been loaded.", change->name), {}});
   }
   if (settings_.adapters.size() >= kMaxAdapters || change->name.size() > kMaxAdapterNameBytes) {
-    return reply_error(connection, {400, fmt::format("at most {} adapters with names of up to {} bytes", kMaxAdapters,
-                                                     kMaxAdapterNameBytes), {}});
+    return reply_error(connection, {400,
+                                    fmt::format("at most {} adapters with names of up to {} bytes",
+                                                kMaxAdapters, kMaxAdapterNameBytes),
+                                    {}});
   }
   settings_.adapters.insert(change->name);
   connection.reply(200, kText, fmt::format("Success: LoRA adapter '{}' added successfully.", change->name));
@@ -261,7 +282,8 @@ std::string Service::metrics_page() {
   AdapterUse use;
   use.limit = kMaxAdapters;
   for (const auto& [id, job] : jobs_) {
-    if (!job->adapter.empty()) (job->usage.completion_tokens > 0 ? use.running : use.waiting).insert(job->adapter);
+    if (!job->adapter.empty())
+      (job->usage.completion_tokens > 0 ? use.running : use.waiting).insert(job->adapter);
   }
   return metrics_.render(runner_->state(), use, static_cast<double>(clock_.wall_now()) / kSecond);
 }

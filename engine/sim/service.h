@@ -1,7 +1,8 @@
-// What the simulated engine answers: OpenAI's API, health, version, metrics, LoRA loading. One thread, the server's.
+// What the simulated engine answers: OpenAI's API, health, version, metrics, LoRA loading. One thread, the
+// server's.
 //
-// A request's answer is known from its prompt, so the service keeps only how many of its tokens exist so far; a
-// stream writes them out as its client reads. Needs a Runner to be attached before the first request.
+// A request's answer is known from its prompt, so the service keeps only how many of its tokens exist so far;
+// a stream writes them out as its client reads. Needs a Runner to be attached before the first request.
 #pragma once
 
 #include <map>
@@ -24,7 +25,7 @@ inline constexpr size_t kMaxAdapters = 64;
 inline constexpr size_t kMaxAdapterNameBytes = 256;
 
 struct ServiceSettings {
-  std::string model_name;              // what requests call it
+  std::string model_name;  // what requests call it
   std::set<std::string> adapters;
   uint32_t context_tokens = 0;
   uint64_t blocks = 0;
@@ -44,7 +45,7 @@ class Service {
   void drain(std::function<void()> idle);
 
  private:
-  struct Job;         // one request in the batch
+  struct Job;  // one request in the batch
   struct Generation;
   struct Embedding;
 

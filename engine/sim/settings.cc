@@ -70,7 +70,8 @@ Result<Settings> parse_settings(const std::vector<std::string>& arguments) {
     }
     if (!done) return fail(done.error());
   }
-  if (settings.model.name.empty()) return fail(Reason::InvalidArgument, "--model is missing", "give --model sim-8b");
+  if (settings.model.name.empty())
+    return fail(Reason::InvalidArgument, "--model is missing", "give --model sim-8b");
   if (settings.port == 0) return fail(Reason::InvalidArgument, "--port is missing or 0");
   if (settings.model_name.empty()) settings.model_name = settings.model.name;
   settings.max_in_flight = in_flight.value_or(settings.max_batch);

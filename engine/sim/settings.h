@@ -16,9 +16,9 @@ struct Settings {
   std::string model_name;  // what requests call it; the model's own name by default
   std::string host = "127.0.0.1";
   uint16_t port = 0;
-  uint32_t max_batch = 256;       // max_batch=N: requests in one step
-  uint32_t max_in_flight = 256;   // max_in_flight=N: what the gateway may send at once; max_batch by default
-  std::set<std::string> adapters; // lora=NAME, repeatable
+  uint32_t max_batch = 256;        // max_batch=N: requests in one step
+  uint32_t max_in_flight = 256;    // max_in_flight=N: what the gateway may send at once; max_batch by default
+  std::set<std::string> adapters;  // lora=NAME, repeatable
 };
 
 // Errors: InvalidArgument, ModelNotFound.

@@ -17,7 +17,11 @@ namespace {
 
 BatchRequest request(RequestId id, std::vector<Token> prompt, uint32_t output_tokens) {
   const uint64_t hash = hash_tokens(prompt);
-  return {.id = id, .prompt = std::move(prompt), .prompt_hash = hash, .cache_salt = 0, .output_tokens = output_tokens};
+  return {.id = id,
+          .prompt = std::move(prompt),
+          .prompt_hash = hash,
+          .cache_salt = 0,
+          .output_tokens = output_tokens};
 }
 
 std::vector<Token> prompt_of(size_t tokens, Token first) {
@@ -52,7 +56,8 @@ TEST(StepModel, MeetsTheMeasuredRows) {
   const Model m = *find_model("sim-8b");
   for (const Row& row : {Row{1024, 512, 8, 7.42}, Row{1024, 512, 32, 9.88}, Row{1024, 512, 128, 19.26},
                          Row{4096, 512, 8, 9.65}, Row{4096, 512, 32, 18.15}, Row{4096, 512, 64, 30.09}}) {
-    const double tpot = m.alpha_ms + m.beta_ms * row.batch + m.gamma_ms * row.batch * (row.isl + row.osl / 2) / 1000 +
+    const double tpot = m.alpha_ms + m.beta_ms * row.batch +
+                        m.gamma_ms * row.batch * (row.isl + row.osl / 2) / 1000 +
                         m.delta_ms * row.batch * row.isl / row.osl;
     EXPECT_NEAR(tpot / row.tpot_ms, 1, 0.06) << row.isl << " x " << row.batch;
   }
@@ -114,7 +119,8 @@ TEST(Tokens, EmbeddingsAreUnitVectorsAndNearForSharedWords) {
     for (size_t i = 0; i < x.size(); ++i) sum += double{x[i]} * y[i];
     return sum;
   };
-  const auto va = embed(a.data(), a.size(), 256), vb = embed(b.data(), b.size(), 256), vc = embed(c.data(), c.size(), 256);
+  const auto va = embed(a.data(), a.size(), 256), vb = embed(b.data(), b.size(), 256),
+             vc = embed(c.data(), c.size(), 256);
   EXPECT_NEAR(dot(va, va), 1, 1e-5);
   EXPECT_GT(dot(va, vb), dot(va, vc) + 0.2);
 }
@@ -157,7 +163,8 @@ TEST(Batcher, AFollowUpTurnComputesOnlyWhatIsNew) {
   for (uint32_t i = 0; i < 60; ++i) talk.push_back(answer_token(hash, i));
   for (Token t : prompt_of(30, 5000)) talk.push_back(t);
   batcher.add(request(2, talk, 1));
-  EXPECT_EQ(batcher.plan().load.prefill_tokens, 190u - 144u);  // 159 tokens have KV (the last answer token has none yet)
+  EXPECT_EQ(batcher.plan().load.prefill_tokens,
+            190u - 144u);  // 159 tokens have KV (the last answer token has none yet)
   batcher.complete();
   EXPECT_EQ(batcher.counters().cache_hits_tokens, 144u);
 }
@@ -291,8 +298,8 @@ TEST(BlockPool, EqualsAPlainReferenceOnRandomWork) {
   }
 }
 
-// Whatever arrives and is aborted: every request that is not aborted finishes with exactly its tokens, one per step
-// at most, budgets hold in every step, and nothing is left in use.
+// Whatever arrives and is aborted: every request that is not aborted finishes with exactly its tokens, one
+// per step at most, budgets hold in every step, and nothing is left in use.
 TEST(Batcher, KeepsItsPromisesOnRandomWork) {
   for (uint64_t seed = 0; seed < 300; ++seed) {
     Random random(seed);

@@ -19,15 +19,16 @@ Status write(const std::string& json) {
   if (file == nullptr) return fail(system_error(errno, "cannot create " + partial));
   const bool written = fwrite(json.data(), 1, json.size(), file) == json.size();
   if (fclose(file) != 0 || !written) return fail(system_error(errno, "cannot write " + partial));
-  if (rename(partial.c_str(), path) != 0) return fail(system_error(errno, fmt::format("cannot rename {}", partial)));
+  if (rename(partial.c_str(), path) != 0)
+    return fail(system_error(errno, fmt::format("cannot rename {}", partial)));
   return {};
 }
 
 }  // namespace
 
 Status write_ready(const ReadyStatus& status) {
-  return write(fmt::format(R"({{"max_in_flight":{},"context_tokens":{},"simulated":true}})", status.max_in_flight,
-                           status.context_tokens));
+  return write(fmt::format(R"({{"max_in_flight":{},"context_tokens":{},"simulated":true}})",
+                           status.max_in_flight, status.context_tokens));
 }
 
 Status write_refusal(const Error& error) {

@@ -1,5 +1,6 @@
-// The status file that tells the supervisor what the engine can do, or why it gave up (engine/README.md). Its path is
-// TWEENDECK_STATUS_FILE; without one nothing is written. Written beside and renamed, so that nobody reads half of it.
+// The status file that tells the supervisor what the engine can do, or why it gave up (engine/README.md). Its
+// path is TWEENDECK_STATUS_FILE; without one nothing is written. Written beside and renamed, so that nobody
+// reads half of it.
 #pragma once
 
 #include <cstdint>

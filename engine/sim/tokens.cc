@@ -11,7 +11,9 @@ constexpr std::string_view kVowels = "aeiou";
 
 }  // namespace
 
-Token special(Special kind) { return 0xFFFFFF00u | static_cast<uint8_t>(kind); }
+Token special(Special kind) {
+  return 0xFFFFFF00u | static_cast<uint8_t>(kind);
+}
 
 void append_text(std::vector<Token>& tokens, std::string_view text) {
   tokens.reserve(tokens.size() + count_tokens(text));
@@ -22,7 +24,9 @@ void append_text(std::vector<Token>& tokens, std::string_view text) {
   }
 }
 
-size_t count_tokens(std::string_view text) { return (text.size() + kTokenBytes - 1) / kTokenBytes; }
+size_t count_tokens(std::string_view text) {
+  return (text.size() + kTokenBytes - 1) / kTokenBytes;
+}
 
 uint64_t mix(uint64_t a, uint64_t b) {
   uint64_t x = a * 0x9E3779B97F4A7C15ull + b + 0x632BE59BD9B4E019ull;

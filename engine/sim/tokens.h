@@ -1,8 +1,9 @@
-// The simulated tokenizer and language model: 4 bytes of text are one token, and an answer is a function of its prompt.
+// The simulated tokenizer and language model: 4 bytes of text are one token, and an answer is a function of
+// its prompt.
 //
-// A token's id is its bytes, so tokenizing is exact and needs no vocabulary. Messages are tokenized one by one, each
-// from its first byte, and generated tokens are always 4 bytes: a follow-up turn therefore begins with exactly the
-// tokens of the turn before, as with a real chat template. Pure; safe from any thread.
+// A token's id is its bytes, so tokenizing is exact and needs no vocabulary. Messages are tokenized one by
+// one, each from its first byte, and generated tokens are always 4 bytes: a follow-up turn therefore begins
+// with exactly the tokens of the turn before, as with a real chat template. Pure; safe from any thread.
 #pragma once
 
 #include <cstddef>

@@ -72,7 +72,8 @@ std::expected<std::unique_ptr<Client>, std::string> Model::attach(const AttachOp
   bool before_start = false;
   {
     Locked locked(shared_);
-    // Decided together with becoming live: from then on a peer that settles may count this client and start the clock.
+    // Decided together with becoming live: from then on a peer that settles may count this client and start
+    // the clock.
     before_start = clock_mode() == ClockMode::Virtual && shared_.header().started.load() == 0;
     for (uint32_t slot = 0; slot < kMaxClients; ++slot) {
       ClientSlot& words = shared_.header().clients[slot];

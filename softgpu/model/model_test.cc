@@ -200,7 +200,8 @@ Log run_mixed_clients() {
   constexpr int kClients = 4;
   CardFile file({.cards = "2:H100-80G", .virtual_clock = true, .start_clients = kClients});
   Log log;
-  std::mutex log_mutex;  // never contended: one client runs at a time, which TSan cannot see through the clock
+  std::mutex
+      log_mutex;  // never contended: one client runs at a time, which TSan cannot see through the clock
   std::vector<std::thread> threads;
   for (int id = 0; id < kClients; ++id) {
     threads.emplace_back([&, id] {

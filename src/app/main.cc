@@ -50,7 +50,8 @@ int main(int argc, char** argv) {
     return run({argv + 1, argv + argc});
   } catch (const std::exception& error) {
     cli::terminal_output(nullptr, environment)
-        .error({Reason::Internal, error.what(), "this is a defect; please report the command and this message"});
+        .error(
+            {Reason::Internal, error.what(), "this is a defect; please report the command and this message"});
     return static_cast<int>(ExitCode::General);
   }
 }

@@ -37,7 +37,8 @@ TEST(Units, BytesParseWhatPeopleWrite) {
   EXPECT_EQ(parse_bytes("1.5GiB").value(), kGiB + kGiB / 2);
   EXPECT_EQ(parse_bytes("20GB").value(), 20'000'000'000u);
   EXPECT_EQ(parse_bytes("100Ti").value(), 100 * kTiB);
-  for (std::string_view bad : {"", "B", "-1Gi", "1Xi", "Gi", "1e400", "nan", "inf", "99999999999Pi", "1 Gi", "0x10"}) {
+  for (std::string_view bad :
+       {"", "B", "-1Gi", "1Xi", "Gi", "1e400", "nan", "inf", "99999999999Pi", "1 Gi", "0x10"}) {
     EXPECT_FALSE(parse_bytes(bad)) << bad;
   }
 }
@@ -55,7 +56,8 @@ TEST(Units, DurationsAndCounts) {
   EXPECT_FALSE(parse_duration("1 week"));
   EXPECT_EQ(format_duration(192 * kSecond), "3m12s");
   EXPECT_EQ(parse_count("40", 100, "--compute").value(), 40u);
-  for (std::string_view bad : {"", "-1", "101", "4x", " 4", "4.0"}) EXPECT_FALSE(parse_count(bad, 100, "n")) << bad;
+  for (std::string_view bad : {"", "-1", "101", "4x", " 4", "4.0"})
+    EXPECT_FALSE(parse_count(bad, 100, "n")) << bad;
 }
 
 TEST(Text, JsonQuoteIsAlwaysValid) {
@@ -76,8 +78,8 @@ TEST(Text, SplitTrimTime) {
 }
 
 TEST(Log, RecordsAreOneLineInBothFormats) {
-  std::string text = log::render(log::Level::Info, "Started replica", {{"replica", "chat-1"}, {"why", "a b\n"}}, 0,
-                                 log::Format::Text);
+  std::string text = log::render(log::Level::Info, "Started replica",
+                                 {{"replica", "chat-1"}, {"why", "a b\n"}}, 0, log::Format::Text);
   EXPECT_EQ(text, "1970-01-01T00:00:00.000Z info    Started replica replica=chat-1 why=\"a b\\n\"");
   std::string json = log::render(log::Level::Warning, "x", {{"port", 80}}, 0, log::Format::Json);
   EXPECT_EQ(json, R"({"time":"1970-01-01T00:00:00.000Z","level":"warning","message":"x","port":"80"})");

@@ -13,8 +13,12 @@ Nanos read_clock(clockid_t id) {
 
 }  // namespace
 
-Nanos SystemClock::now() const { return read_clock(CLOCK_MONOTONIC); }
-Nanos SystemClock::wall_now() const { return read_clock(CLOCK_REALTIME); }
+Nanos SystemClock::now() const {
+  return read_clock(CLOCK_MONOTONIC);
+}
+Nanos SystemClock::wall_now() const {
+  return read_clock(CLOCK_REALTIME);
+}
 
 uint64_t Random::next() {
   uint64_t z = (state_ += 0x9e3779b97f4a7c15);
@@ -28,6 +32,8 @@ uint64_t Random::below(uint64_t bound) {
   return static_cast<uint64_t>((static_cast<__uint128_t>(next()) * bound) >> 64);
 }
 
-double Random::unit() { return static_cast<double>(next() >> 11) * 0x1.0p-53; }
+double Random::unit() {
+  return static_cast<double>(next() >> 11) * 0x1.0p-53;
+}
 
 }  // namespace tweendeck

@@ -37,10 +37,18 @@ void configure(Level level, Format format);
 Result<Level> parse_level(std::string_view name);  // debug, info, warning, error
 void write(Level level, std::string_view message, Fields fields);
 
-inline void debug(std::string_view message, Fields fields = {}) { write(Level::Debug, message, fields); }
-inline void info(std::string_view message, Fields fields = {}) { write(Level::Info, message, fields); }
-inline void warning(std::string_view message, Fields fields = {}) { write(Level::Warning, message, fields); }
-inline void error(std::string_view message, Fields fields = {}) { write(Level::Error, message, fields); }
+inline void debug(std::string_view message, Fields fields = {}) {
+  write(Level::Debug, message, fields);
+}
+inline void info(std::string_view message, Fields fields = {}) {
+  write(Level::Info, message, fields);
+}
+inline void warning(std::string_view message, Fields fields = {}) {
+  write(Level::Warning, message, fields);
+}
+inline void error(std::string_view message, Fields fields = {}) {
+  write(Level::Error, message, fields);
+}
 
 // One record as it would be written, without the line feed; exposed so that tests need no stderr.
 std::string render(Level level, std::string_view message, Fields fields, int64_t wall_ns, Format format);

@@ -18,15 +18,27 @@ constexpr std::array kEntries = {
 #undef TW_REASON
 };
 
-const Entry& entry(Reason reason) { return kEntries.at(static_cast<size_t>(reason)); }
+const Entry& entry(Reason reason) {
+  return kEntries.at(static_cast<size_t>(reason));
+}
 
 }  // namespace
 
-std::string_view to_string(Reason reason) { return entry(reason).name; }
-std::string_view describe(Reason reason) { return entry(reason).text; }
-int http_status(Reason reason) { return entry(reason).http; }
-ExitCode exit_code(Reason reason) { return entry(reason).exit; }
-size_t reason_count() { return kEntries.size(); }
+std::string_view to_string(Reason reason) {
+  return entry(reason).name;
+}
+std::string_view describe(Reason reason) {
+  return entry(reason).text;
+}
+int http_status(Reason reason) {
+  return entry(reason).http;
+}
+ExitCode exit_code(Reason reason) {
+  return entry(reason).exit;
+}
+size_t reason_count() {
+  return kEntries.size();
+}
 
 std::optional<Reason> parse_reason(std::string_view name) {
   for (size_t i = 0; i < kEntries.size(); ++i) {

@@ -28,10 +28,10 @@ enum class ExitCode : int {
   Timeout = 124,
 };
 
-std::string_view to_string(Reason reason);            // "InsufficientMemory"
-std::string_view describe(Reason reason);             // one sentence for a person
-int http_status(Reason reason);                       // the status an HTTP answer for it carries
-ExitCode exit_code(Reason reason);                    // what a command that failed for it returns
+std::string_view to_string(Reason reason);  // "InsufficientMemory"
+std::string_view describe(Reason reason);   // one sentence for a person
+int http_status(Reason reason);             // the status an HTTP answer for it carries
+ExitCode exit_code(Reason reason);          // what a command that failed for it returns
 std::optional<Reason> parse_reason(std::string_view name);
 size_t reason_count();
 

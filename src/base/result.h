@@ -30,7 +30,9 @@ using Status = Result<void>;
 inline std::unexpected<Error> fail(Reason reason, std::string message, std::string hint = {}) {
   return std::unexpected(Error{reason, std::move(message), std::move(hint)});
 }
-inline std::unexpected<Error> fail(Error error) { return std::unexpected(std::move(error)); }
+inline std::unexpected<Error> fail(Error error) {
+  return std::unexpected(std::move(error));
+}
 
 // An Error for a failed system call: picks the Reason from errno_value (ENOSPC -> DiskFull, EACCES ->
 // PermissionDenied, ENOENT -> NotFound, else IoError) and appends strerror's text to `what`.

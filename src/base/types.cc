@@ -5,12 +5,15 @@
 namespace tweendeck {
 namespace {
 
-constexpr std::array<std::string_view, 5> kIsolationNames = {"none", "library", "driver", "kernel", "hardware"};
+constexpr std::array<std::string_view, 5> kIsolationNames = {"none", "library", "driver", "kernel",
+                                                             "hardware"};
 constexpr std::array<std::string_view, 4> kStateNames = {"starting", "ready", "draining", "unhealthy"};
 
 }  // namespace
 
-std::string_view to_string(Isolation isolation) { return kIsolationNames.at(static_cast<size_t>(isolation)); }
+std::string_view to_string(Isolation isolation) {
+  return kIsolationNames.at(static_cast<size_t>(isolation));
+}
 
 bool parse_isolation(std::string_view name, Isolation& out) {
   for (size_t i = 0; i < kIsolationNames.size(); ++i) {
@@ -21,6 +24,8 @@ bool parse_isolation(std::string_view name, Isolation& out) {
   return false;
 }
 
-std::string_view to_string(EndpointState state) { return kStateNames.at(static_cast<size_t>(state)); }
+std::string_view to_string(EndpointState state) {
+  return kStateNames.at(static_cast<size_t>(state));
+}
 
 }  // namespace tweendeck

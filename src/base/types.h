@@ -36,16 +36,16 @@ struct Device {
   std::string vendor;    // "AMD", "NVIDIA", "Tweendeck"
   std::string model;     // "AMD EPYC", "NVIDIA H100 80GB HBM3", "Tweendeck Soft H100-80G (simulated)"
   std::string uuid;
-  std::string pci_bus_id;         // "" when it has none
-  int numa_node = -1;             // -1 when unknown
-  uint64_t memory_bytes = 0;      // what slices may use together
-  uint32_t compute_units = 0;     // CPUs or SMs; informative
+  std::string pci_bus_id;      // "" when it has none
+  int numa_node = -1;          // -1 when unknown
+  uint64_t memory_bytes = 0;   // what slices may use together
+  uint32_t compute_units = 0;  // CPUs or SMs; informative
   bool mig_enabled = false;
-  Isolation isolation = Isolation::None;        // strongest level that a slice gets here now
-  Reason isolation_reason = Reason::None;       // why it is not stronger
+  Isolation isolation = Isolation::None;   // strongest level that a slice gets here now
+  Reason isolation_reason = Reason::None;  // why it is not stronger
   bool healthy = true;
   Reason health_reason = Reason::None;
-  bool simulated = false;         // a software device; everything shown to people says so
+  bool simulated = false;  // a software device; everything shown to people says so
   std::vector<DeviceLink> links;
   bool operator==(const Device&) const = default;
 };
@@ -58,7 +58,8 @@ struct Share {
   bool operator==(const Share&) const = default;
 };
 
-// A share that is held by someone. `owner` is the replica ("chat-2") and `deployment` what it belongs to ("chat").
+// A share that is held by someone. `owner` is the replica ("chat-2") and `deployment` what it belongs to
+// ("chat").
 struct Slice {
   std::string id;
   std::string device_id;
@@ -98,18 +99,18 @@ std::string_view to_string(EndpointState state);  // "starting", "ready", "drain
 
 // One model server replica as routing sees it.
 struct Endpoint {
-  std::string id;                     // the replica: "chat-2"
-  std::string deployment;             // "chat"
-  std::string address;                // IPv4 literal: "127.0.0.1"
+  std::string id;          // the replica: "chat-2"
+  std::string deployment;  // "chat"
+  std::string address;     // IPv4 literal: "127.0.0.1"
   uint16_t port = 0;
   std::vector<std::string> models;    // every name it answers to, LoRA adapters included
   std::vector<std::string> adapters;  // those of `models` that the engine itself knows beside served_model
   std::string served_model;           // the name the engine itself expects in `model` for all others
   Role role = Role::All;
   EndpointState state = EndpointState::Starting;
-  uint32_t max_in_flight = 0;         // requests at once; 0 = no limit of its own
-  std::string metrics_path;           // "/metrics"; "" = nothing to scrape
-  std::string engine;                 // "llamacpp", "vllm", "sim"
+  uint32_t max_in_flight = 0;  // requests at once; 0 = no limit of its own
+  std::string metrics_path;    // "/metrics"; "" = nothing to scrape
+  std::string engine;          // "llamacpp", "vllm", "sim"
   bool simulated = false;
   bool operator==(const Endpoint&) const = default;
 };

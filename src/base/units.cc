@@ -15,14 +15,14 @@ struct Suffix {
 };
 
 constexpr std::array kByteSuffixes = {
-    Suffix{"", 1},           Suffix{"Ki", 0x1p10}, Suffix{"Mi", 0x1p20}, Suffix{"Gi", 0x1p30},
-    Suffix{"Ti", 0x1p40},    Suffix{"Pi", 0x1p50}, Suffix{"k", 1e3},     Suffix{"K", 1e3},
-    Suffix{"M", 1e6},        Suffix{"G", 1e9},     Suffix{"T", 1e12},    Suffix{"P", 1e15},
+    Suffix{"", 1},        Suffix{"Ki", 0x1p10}, Suffix{"Mi", 0x1p20}, Suffix{"Gi", 0x1p30},
+    Suffix{"Ti", 0x1p40}, Suffix{"Pi", 0x1p50}, Suffix{"k", 1e3},     Suffix{"K", 1e3},
+    Suffix{"M", 1e6},     Suffix{"G", 1e9},     Suffix{"T", 1e12},    Suffix{"P", 1e15},
 };
 
 constexpr std::array kDurationSuffixes = {
-    Suffix{"", 1e9},   Suffix{"ns", 1},    Suffix{"us", 1e3}, Suffix{"ms", 1e6},
-    Suffix{"s", 1e9},  Suffix{"m", 60e9},  Suffix{"h", 3600e9},
+    Suffix{"", 1e9},  Suffix{"ns", 1},   Suffix{"us", 1e3},   Suffix{"ms", 1e6},
+    Suffix{"s", 1e9}, Suffix{"m", 60e9}, Suffix{"h", 3600e9},
 };
 
 constexpr double kLargest = 0x1p63;
@@ -31,7 +31,8 @@ constexpr double kLargest = 0x1p63;
 template <size_t N>
 Result<double> parse_scaled(std::string_view text, const std::array<Suffix, N>& suffixes) {
   double number = 0;
-  auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), number, std::chars_format::fixed);
+  auto [end, code] =
+      std::from_chars(text.data(), text.data() + text.size(), number, std::chars_format::fixed);
   if (code != std::errc{} || text.front() == '-') return fail(Reason::InvalidArgument, "no number");
   std::string_view suffix = text.substr(static_cast<size_t>(end - text.data()));
   for (const Suffix& known : suffixes) {
@@ -48,8 +49,8 @@ Result<double> parse_scaled(std::string_view text, const std::array<Suffix, N>& 
 Result<uint64_t> parse_bytes(std::string_view text) {
   std::string_view body = text;
   if (body.size() > 1 && body.back() == 'B') body.remove_suffix(1);
-  Result<double> value = body.empty() ? fail(Reason::InvalidArgument, "no number")
-                                      : parse_scaled(body, kByteSuffixes);
+  Result<double> value =
+      body.empty() ? fail(Reason::InvalidArgument, "no number") : parse_scaled(body, kByteSuffixes);
   if (!value) {
     return fail(Reason::InvalidArgument, fmt::format("'{}' is not a size: {}", text, value.error().message),
                 "write a number with Ki, Mi, Gi or Ti, for example 1.5Gi");
@@ -71,8 +72,8 @@ std::string format_bytes(uint64_t bytes) {
 }
 
 Result<Nanos> parse_duration(std::string_view text) {
-  Result<double> value = text.empty() ? fail(Reason::InvalidArgument, "no number")
-                                      : parse_scaled(text, kDurationSuffixes);
+  Result<double> value =
+      text.empty() ? fail(Reason::InvalidArgument, "no number") : parse_scaled(text, kDurationSuffixes);
   if (!value) {
     return fail(Reason::InvalidArgument,
                 fmt::format("'{}' is not a duration: {}", text, value.error().message),

@@ -15,8 +15,8 @@ inline constexpr uint64_t kMiB = 1ull << 20;
 inline constexpr uint64_t kGiB = 1ull << 30;
 inline constexpr uint64_t kTiB = 1ull << 40;
 
-// "512", "64Ki", "1.5Gi", "20GB", "1G": bytes. Binary suffixes Ki Mi Gi Ti Pi, decimal k K M G T P, each with an
-// optional trailing B. Errors: InvalidArgument for malformed, negative, or values that pass 2^63.
+// "512", "64Ki", "1.5Gi", "20GB", "1G": bytes. Binary suffixes Ki Mi Gi Ti Pi, decimal k K M G T P, each with
+// an optional trailing B. Errors: InvalidArgument for malformed, negative, or values that pass 2^63.
 Result<uint64_t> parse_bytes(std::string_view text);
 
 // The largest binary unit with at most one decimal: "1.5 GiB", "512 MiB", "17 B".

@@ -1,8 +1,8 @@
 // Provider: what CNI is for networks, this is for accelerators. One object per kind of device.
 //
 // A provider discovers devices and makes slices of them real on this machine. The device manager
-// (device/manager/) journals around every call, so a provider keeps no state of its own that matters: prepare and
-// unprepare are idempotent, and after kill -9 the manager calls prepared() to find what was left behind.
+// (device/manager/) journals around every call, so a provider keeps no state of its own that matters: prepare
+// and unprepare are idempotent, and after kill -9 the manager calls prepared() to find what was left behind.
 //
 // Thread rules: the manager calls one method at a time per provider. Calls may block for some milliseconds.
 #pragma once
@@ -18,12 +18,12 @@ namespace tweendeck::device {
 
 // What a process must get so that it runs inside the slice.
 struct Preparation {
-  Isolation isolation = Isolation::None;    // told truthfully: what was read back, not what was asked
-  Reason isolation_reason = Reason::None;   // why it is not stronger
-  std::vector<EnvVar> env;                  // to add to the process's environment
-  std::vector<Mount> mounts;                // to show inside its sandbox
-  std::vector<std::string> cgroup_procs;    // the process writes its pid to each of these before exec
-  uint32_t cpu_count = 0;                   // CPUs the slice amounts to, rounded up; 0 = not limited
+  Isolation isolation = Isolation::None;   // told truthfully: what was read back, not what was asked
+  Reason isolation_reason = Reason::None;  // why it is not stronger
+  std::vector<EnvVar> env;                 // to add to the process's environment
+  std::vector<Mount> mounts;               // to show inside its sandbox
+  std::vector<std::string> cgroup_procs;   // the process writes its pid to each of these before exec
+  uint32_t cpu_count = 0;                  // CPUs the slice amounts to, rounded up; 0 = not limited
   bool operator==(const Preparation&) const = default;
 };
 
@@ -31,10 +31,10 @@ struct Preparation {
 struct SliceUsage {
   uint64_t memory_bytes = 0;
   uint64_t memory_peak_bytes = 0;
-  uint64_t compute_ns = 0;         // device time used: CPU time over all CPUs, or kernel time
-  uint64_t throttled_ns = 0;       // time spent waiting for the share
-  uint64_t memory_refusals = 0;    // allocations refused at the limit
-  uint64_t oom_kills = 0;          // processes stopped by the slice's own limit
+  uint64_t compute_ns = 0;       // device time used: CPU time over all CPUs, or kernel time
+  uint64_t throttled_ns = 0;     // time spent waiting for the share
+  uint64_t memory_refusals = 0;  // allocations refused at the limit
+  uint64_t oom_kills = 0;        // processes stopped by the slice's own limit
 };
 
 class Provider {
@@ -46,7 +46,8 @@ class Provider {
   // All devices of this kind with their present health. No device is an empty list, not an error.
   virtual Result<std::vector<Device>> discover() = 0;
 
-  // Makes the slice real and verifies it by reading back. Calling again with the same slice gives the same answer.
+  // Makes the slice real and verifies it by reading back. Calling again with the same slice gives the same
+  // answer.
   virtual Result<Preparation> prepare(const Slice& slice) = 0;
 
   // Removes every trace, processes inside the slice included. Unknown ids succeed.

@@ -30,7 +30,9 @@ Action record_exit(const Replica& replica, Nanos now, const PlanConfig& config) 
   Action result = action(ActionKind::RecordExit, replica);
   const bool ours = replica.ending != Reason::None;
   result.reason = ours ? replica.ending : replica.exit.valid ? replica.exit.reason : Reason::ReplicaKilled;
-  result.message = ours ? replica.ending_message : replica.exit.valid ? replica.exit.message : "its process vanished";
+  result.message = ours                 ? replica.ending_message
+                   : replica.exit.valid ? replica.exit.message
+                                        : "its process vanished";
   result.hint = replica.exit.hint;
   if (ended_by_command(result.reason)) {
     result.until = now;
@@ -40,8 +42,8 @@ Action record_exit(const Replica& replica, Nanos now, const PlanConfig& config) 
   const Nanos delay = backoff_delay(replica.id, failures, config);
   result.until = now + delay;
   if (failures >= config.crash_loop_failures) {
-    result.message = fmt::format("{}; it failed {} times in a row, next start in {}", result.message, failures,
-                                 format_duration(delay));
+    result.message = fmt::format("{}; it failed {} times in a row, next start in {}", result.message,
+                                 failures, format_duration(delay));
   }
   return result;
 }
@@ -52,7 +54,8 @@ void end_process(const Replica& replica, const Goal& goal, Nanos now, const Plan
   if (replica.stop_sent == 0) {
     out.push_back(action(ActionKind::Stop, replica, reason, message));
   } else if (replica.kill_sent == 0) {
-    if (now >= replica.stop_sent + goal.stop_grace) out.push_back(action(ActionKind::Kill, replica, reason, message));
+    if (now >= replica.stop_sent + goal.stop_grace)
+      out.push_back(action(ActionKind::Kill, replica, reason, message));
   } else if (now >= replica.kill_sent + config.kill_retry) {
     out.push_back(action(ActionKind::Kill, replica, reason, message));
   }
@@ -70,7 +73,8 @@ void retire_process(const Replica& replica, const Goal& goal, Nanos now, const P
   if (replica.in_flight > 0 && !over && replica.stop_sent == 0) return;
   if (replica.in_flight > 0) {
     end_process(replica, goal, now, config, Reason::DrainTimeout,
-                fmt::format("stopped with {} requests running: the drain time is over", replica.in_flight), out);
+                fmt::format("stopped with {} requests running: the drain time is over", replica.in_flight),
+                out);
   } else {
     end_process(replica, goal, now, config, Reason::Stopped, "stopped by command", out);
   }
@@ -118,7 +122,8 @@ void plan_running(const Replica& replica, const Goal& goal, Nanos now, const Pla
         out.push_back(action(ActionKind::MarkReady, replica));
       } else if (now >= replica.phase_since + config.unhealthy_limit) {
         end_process(replica, goal, now, config, Reason::HealthCheckFailed,
-                    fmt::format("restarted: no answer to health checks for {}", format_duration(config.unhealthy_limit)),
+                    fmt::format("restarted: no answer to health checks for {}",
+                                format_duration(config.unhealthy_limit)),
                     out);
       }
       return;
@@ -150,11 +155,14 @@ bool outdated(const Replica& replica, const Goal& goal) {
   return replica.revision != goal.revision && replica.ordinal <= goal.replicas;
 }
 
-bool serves(const Replica& replica) { return replica.phase == ReplicaPhase::Ready; }
+bool serves(const Replica& replica) {
+  return replica.phase == ReplicaPhase::Ready;
+}
 
-// The running replica of an old revision that is taken away now. Only one at a time, and only while every replica of
-// the new revision serves: a rolling change never costs more than one replica, and halts where the new revision does
-// not come up. One that does not serve costs nothing, so it goes first; else the highest ordinal.
+// The running replica of an old revision that is taken away now. Only one at a time, and only while every
+// replica of the new revision serves: a rolling change never costs more than one replica, and halts where the
+// new revision does not come up. One that does not serve costs nothing, so it goes first; else the highest
+// ordinal.
 const Replica* next_to_replace(const Goal& goal, const std::vector<const Replica*>& own) {
   const Replica* candidate = nullptr;
   bool halted = false;
@@ -175,8 +183,8 @@ const Replica* next_to_replace(const Goal& goal, const std::vector<const Replica
   return halted ? nullptr : candidate;
 }
 
-void plan_deployment(const Goal& goal, const std::vector<const Replica*>& own, Nanos now, const PlanConfig& config,
-                     std::vector<Action>& out) {
+void plan_deployment(const Goal& goal, const std::vector<const Replica*>& own, Nanos now,
+                     const PlanConfig& config, std::vector<Action>& out) {
   const uint32_t wanted = goal.removing ? 0 : goal.replicas;
   std::set<uint32_t> present;
   const Replica* replaced = goal.removing ? nullptr : next_to_replace(goal, own);
@@ -232,7 +240,9 @@ std::vector<Action> plan(const std::vector<Goal>& goals, const std::vector<Repli
   return ordered;
 }
 
-bool ended_by_command(Reason reason) { return reason == Reason::Stopped || reason == Reason::DrainTimeout; }
+bool ended_by_command(Reason reason) {
+  return reason == Reason::Stopped || reason == Reason::DrainTimeout;
+}
 
 Nanos backoff_delay(const std::string& replica_id, uint32_t failures, const PlanConfig& config) {
   if (failures == 0) return 0;

@@ -77,20 +77,33 @@ class Machine {
       return;
     }
     switch (random_.below(3)) {
-      case 0: found->second.replicas = static_cast<uint32_t>(random_.below(4)); break;
-      case 1: found->second.revision = ++revisions_; break;
-      default: found->second.removing = true;
+      case 0:
+        found->second.replicas = static_cast<uint32_t>(random_.below(4));
+        break;
+      case 1:
+        found->second.revision = ++revisions_;
+        break;
+      default:
+        found->second.removing = true;
     }
   }
 
   void disturb() {
     if (processes_.empty()) return;
-    auto victim = std::next(processes_.begin(), static_cast<std::ptrdiff_t>(random_.below(processes_.size())));
+    auto victim =
+        std::next(processes_.begin(), static_cast<std::ptrdiff_t>(random_.below(processes_.size())));
     switch (random_.below(5)) {
-      case 0: processes_.erase(victim); break;
-      case 1: victim->second.deaf = true; break;
-      case 2: victim->second.hung = true; break;
-      default: victim->second.ready = true;
+      case 0:
+        processes_.erase(victim);
+        break;
+      case 1:
+        victim->second.deaf = true;
+        break;
+      case 2:
+        victim->second.hung = true;
+        break;
+      default:
+        victim->second.ready = true;
     }
   }
 

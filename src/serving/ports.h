@@ -14,8 +14,8 @@ namespace tweendeck::serving {
 // A slice made real, and what the process inside it needs (mirrors device::Preparation).
 struct SliceGrant {
   Slice slice;
-  std::string provider;                   // of the slice's device
-  bool simulated = false;                 // the device is software
+  std::string provider;    // of the slice's device
+  bool simulated = false;  // the device is software
   std::vector<EnvVar> env;
   std::vector<Mount> mounts;
   std::vector<std::string> cgroup_procs;
@@ -32,25 +32,28 @@ struct SliceUse {
   uint64_t oom_kills = 0;  // processes stopped by the slice's own limit
 };
 
-// All are called on the controller's thread (list_devices and slice_usage also on callers' threads), may block for
-// some milliseconds, and must not call the controller back.
+// All are called on the controller's thread (list_devices and slice_usage also on callers' threads), may
+// block for some milliseconds, and must not call the controller back.
 struct Ports {
   // What this machine has now: choosing an engine for a claim needs each device's provider.
   std::function<std::vector<Device>()> list_devices;
 
-  // Places and prepares one slice for `owner` with the given slice id. Idempotent per slice id. The error's message
-  // is placement::explain's text; its reason the most frequent refusal.
-  std::function<Result<SliceGrant>(const DeploymentSpec&, const std::string& owner, const std::string& slice_id)>
+  // Places and prepares one slice for `owner` with the given slice id. Idempotent per slice id. The error's
+  // message is placement::explain's text; its reason the most frequent refusal.
+  std::function<Result<SliceGrant>(const DeploymentSpec&, const std::string& owner,
+                                   const std::string& slice_id)>
       acquire_slice;
-  std::function<Status(const std::string& slice_id)> release_slice;  // unknown ids succeed; ends what runs inside
-  // Every slice that is held now; after a restart the controller releases those that none of its replicas owns.
+  std::function<Status(const std::string& slice_id)>
+      release_slice;  // unknown ids succeed; ends what runs inside
+  // Every slice that is held now; after a restart the controller releases those that none of its replicas
+  // owns.
   std::function<std::vector<Slice>()> list_slices;
   // Its oom_kills tell a crash from a replica that was stopped by its own limit.
   std::function<Result<SliceUse>(const std::string& slice_id)> slice_usage;
 
-  // The gateway's view of a replica: called on every change; `remove` when it is gone. A replica without a process is
-  // published with port 0, so that its model stays known: Starting = hold requests, Unhealthy = it cannot serve now.
-  // A deployment with 0 replicas is published under its own name the same way.
+  // The gateway's view of a replica: called on every change; `remove` when it is gone. A replica without a
+  // process is published with port 0, so that its model stays known: Starting = hold requests, Unhealthy = it
+  // cannot serve now. A deployment with 0 replicas is published under its own name the same way.
   std::function<void(const Endpoint&)> publish_endpoint;
   std::function<void(const std::string& replica_id)> remove_endpoint;
   // Requests the gateway still has in flight on a replica: drain waits for 0.

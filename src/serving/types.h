@@ -1,4 +1,5 @@
-// What users ask to be served and what is known about it. Plain data; the JSON of the local API mirrors these fields.
+// What users ask to be served and what is known about it. Plain data; the JSON of the local API mirrors these
+// fields.
 #pragma once
 
 #include <cstdint>
@@ -13,11 +14,11 @@ namespace tweendeck::serving {
 
 // One `serve` or one entry of an `apply` file.
 struct DeploymentSpec {
-  std::string name;          // DNS label: [a-z0-9-], at most 40 characters
-  std::string model;         // reference as given: alias, GGUF file, directory, or a simulated model's name
-  std::string engine;        // "" = the first engine that can serve the model on the chosen device
-  uint32_t replicas = 1;     // 0 is allowed: the deployment stays known and requests get NoEndpoint
-  Claim claim;               // count is ignored; one slice per replica
+  std::string name;       // DNS label: [a-z0-9-], at most 40 characters
+  std::string model;      // reference as given: alias, GGUF file, directory, or a simulated model's name
+  std::string engine;     // "" = the first engine that can serve the model on the chosen device
+  uint32_t replicas = 1;  // 0 is allowed: the deployment stays known and requests get NoEndpoint
+  Claim claim;            // count is ignored; one slice per replica
   std::vector<std::string> model_aliases;  // further names requests may use for the same model
   std::vector<std::string> adapters;       // LoRA adapters: names that the engine gets and tells apart
   uint32_t max_in_flight = 0;              // per replica; 0 = what the engine reports
@@ -26,20 +27,20 @@ struct DeploymentSpec {
 };
 
 enum class ReplicaPhase : uint8_t {
-  Pending,   // no slice yet; reason says why
-  Starting,  // slice prepared, process launched, not ready
-  Ready,     // answers its readiness check
-  Unhealthy, // was ready, does not answer now
-  Draining,  // takes no new requests
-  Backoff,   // ended by itself; the next start waits
-  Stopped,   // gone; only in events
+  Pending,    // no slice yet; reason says why
+  Starting,   // slice prepared, process launched, not ready
+  Ready,      // answers its readiness check
+  Unhealthy,  // was ready, does not answer now
+  Draining,   // takes no new requests
+  Backoff,    // ended by itself; the next start waits
+  Stopped,    // gone; only in events
 };
 std::string_view to_string(ReplicaPhase phase);
 
 // Why a replica's process ended last time.
 struct ExitRecord {
   bool valid = false;
-  int exit_code = 0;         // when signal is 0
+  int exit_code = 0;  // when signal is 0
   int signal = 0;
   Reason reason = Reason::None;
   std::string message;
@@ -49,13 +50,13 @@ struct ExitRecord {
 };
 
 struct ReplicaView {
-  std::string id;            // "<deployment>-<n>"
+  std::string id;  // "<deployment>-<n>"
   std::string deployment;
   ReplicaPhase phase = ReplicaPhase::Pending;
   Reason reason = Reason::None;
-  std::string message;       // the sentence that `why` prints
+  std::string message;  // the sentence that `why` prints
   std::string hint;
-  Slice slice;               // id is "" while Pending
+  Slice slice;  // id is "" while Pending
   int32_t pid = 0;
   uint64_t pid_start_ticks = 0;  // field 22 of /proc/<pid>/stat: pid + start time name a process for good
   uint16_t port = 0;
@@ -76,11 +77,11 @@ struct DeploymentView {
 };
 
 struct Event {
-  uint64_t id = 0;           // grows by one; never reused
+  uint64_t id = 0;  // grows by one; never reused
   Nanos wall_ns = 0;
-  std::string subject;       // "chat-2", "chat", "daemon", "cpu0"
+  std::string subject;  // "chat-2", "chat", "daemon", "cpu0"
   Reason reason = Reason::None;
-  std::string action;        // low cardinality, CamelCase: "Started", "Ready", "Killed", "Retried", "Scaled" ...
+  std::string action;  // low cardinality, CamelCase: "Started", "Ready", "Killed", "Retried", "Scaled" ...
   std::string message;
 };
 

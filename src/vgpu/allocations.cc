@@ -35,13 +35,15 @@ uint64_t Allocations::hash(uint64_t address) {
 
 uint32_t Allocations::Shard::find(uint64_t address) const {
   uint32_t index = static_cast<uint32_t>(hash(address)) & (capacity - 1);
-  while (entries[index].address != 0 && entries[index].address != address) index = (index + 1) & (capacity - 1);
+  while (entries[index].address != 0 && entries[index].address != address)
+    index = (index + 1) & (capacity - 1);
   return index;
 }
 
 bool Allocations::Shard::grow() {
   const uint32_t larger = capacity ? capacity * 2 : kFirstCapacity;
-  void* memory = mmap(nullptr, larger * sizeof(Entry), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* memory =
+      mmap(nullptr, larger * sizeof(Entry), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) return false;
   Entry* old = entries;
   const uint32_t old_capacity = capacity;
@@ -57,7 +59,8 @@ bool Allocations::Shard::grow() {
 // Moves later entries of the probe run back, so that there are no tombstones to fill the table.
 void Allocations::Shard::erase(uint32_t index) {
   uint32_t hole = index;
-  for (uint32_t next = (hole + 1) & (capacity - 1); entries[next].address != 0; next = (next + 1) & (capacity - 1)) {
+  for (uint32_t next = (hole + 1) & (capacity - 1); entries[next].address != 0;
+       next = (next + 1) & (capacity - 1)) {
     const uint32_t home = static_cast<uint32_t>(hash(entries[next].address)) & (capacity - 1);
     if (((next - home) & (capacity - 1)) >= ((next - hole) & (capacity - 1))) {
       entries[hole] = entries[next];

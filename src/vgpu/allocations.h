@@ -1,5 +1,5 @@
-// What this process has allocated: address or handle -> size, device, kind, context. Sharded open addressing, O(1).
-// Each shard has a spin lock that lives in this process only, so a killed process takes it along.
+// What this process has allocated: address or handle -> size, device, kind, context. Sharded open addressing,
+// O(1). Each shard has a spin lock that lives in this process only, so a killed process takes it along.
 #pragma once
 
 #include <stdint.h>

@@ -3,8 +3,12 @@
 namespace tweendeck::vgpu {
 namespace {
 
-void add(uint64_t& word, uint64_t by) { __atomic_fetch_add(&word, by, __ATOMIC_SEQ_CST); }
-void subtract(uint64_t& word, uint64_t by) { __atomic_fetch_sub(&word, by, __ATOMIC_SEQ_CST); }
+void add(uint64_t& word, uint64_t by) {
+  __atomic_fetch_add(&word, by, __ATOMIC_SEQ_CST);
+}
+void subtract(uint64_t& word, uint64_t by) {
+  __atomic_fetch_sub(&word, by, __ATOMIC_SEQ_CST);
+}
 
 bool swap(uint64_t& word, uint64_t expected, uint64_t desired) {
   return __atomic_compare_exchange_n(&word, &expected, desired, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
@@ -12,7 +16,8 @@ bool swap(uint64_t& word, uint64_t expected, uint64_t desired) {
 
 void raise(uint64_t& word, uint64_t to) {
   uint64_t now = tw_vgpu_load(&word);
-  while (now < to && !__atomic_compare_exchange_n(&word, &now, to, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+  while (now < to &&
+         !__atomic_compare_exchange_n(&word, &now, to, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
   }
 }
 
@@ -75,7 +80,8 @@ bool Books::sweep() {
 }
 
 // One look at the total. `conclusive` = refused although nothing in flight of others is counted.
-bool Books::try_once(uint32_t device, uint64_t limit_bytes, uint64_t bytes, bool keep_pending, bool& conclusive) {
+bool Books::try_once(uint32_t device, uint64_t limit_bytes, uint64_t bytes, bool keep_pending,
+                     bool& conclusive) {
   uint64_t used = 0;
   const bool fits = tw_vgpu_memory_claimed(page_, device, &used) <= limit_bytes;
   conclusive = !fits && used + bytes > limit_bytes;
@@ -84,7 +90,8 @@ bool Books::try_once(uint32_t device, uint64_t limit_bytes, uint64_t bytes, bool
   return fits;
 }
 
-bool Books::wait_as_contender(uint32_t device, uint64_t limit_bytes, uint64_t bytes, uint64_t id, bool& conclusive) {
+bool Books::wait_as_contender(uint32_t device, uint64_t limit_bytes, uint64_t bytes, uint64_t id,
+                              bool& conclusive) {
   const uint64_t until = system_->now_ns() + kTurnNs;
   add(book(device).pending_bytes, bytes);
   while (!try_once(device, limit_bytes, bytes, true, conclusive)) {

@@ -1,10 +1,11 @@
 // One process's place in the usage page: its slot, and its books of device memory.
 //
-// A slice's total is the sum of its slots' books; there is no second figure that a kill between two stores could make
-// drift. To reserve, a process first adds to its own pending word and then sums everybody's: of two that race, at
-// least the later one sees both, so the limit is never passed. Who finds that only reservations in flight are in the
-// way takes turns (the contender word, advice that anybody may overrule after kTurnNs), so none of the racers is refused
-// while there is room. A dead process's books stop counting by one compare-and-swap on its slot.
+// A slice's total is the sum of its slots' books; there is no second figure that a kill between two stores
+// could make drift. To reserve, a process first adds to its own pending word and then sums everybody's: of
+// two that race, at least the later one sees both, so the limit is never passed. Who finds that only
+// reservations in flight are in the way takes turns (the contender word, advice that anybody may overrule
+// after kTurnNs), so none of the racers is refused while there is room. A dead process's books stop counting
+// by one compare-and-swap on its slot.
 //
 // Safe from any thread after attach(). No call waits for another process longer than kContentionLimitNs.
 #pragma once
@@ -48,7 +49,8 @@ class Books {
   tw_vgpu_book& book(uint32_t device) { return page_->books[device][slot_]; }
   bool try_once(uint32_t device, uint64_t limit_bytes, uint64_t bytes, bool keep_pending, bool& conclusive);
   Grant take_turns(uint32_t device, uint64_t limit_bytes, uint64_t bytes);
-  bool wait_as_contender(uint32_t device, uint64_t limit_bytes, uint64_t bytes, uint64_t id, bool& conclusive);
+  bool wait_as_contender(uint32_t device, uint64_t limit_bytes, uint64_t bytes, uint64_t id,
+                         bool& conclusive);
   void note(uint32_t device, uint64_t bytes, tw_vgpu_kind kind);
 
   const System* system_;

@@ -26,7 +26,9 @@ const System kFake{
     [] { return World::now += 1000; },
     [](uint64_t ns) { World::now += ns; },
     [] { return tw_vgpu_owner(static_cast<uint32_t>(World::self_pid), World::self_pid * 10, 0); },
-    [](uint64_t owner) { return std::find(World::dead.begin(), World::dead.end(), owner >> 32) == World::dead.end(); },
+    [](uint64_t owner) {
+      return std::find(World::dead.begin(), World::dead.end(), owner >> 32) == World::dead.end();
+    },
     [] { return World::name_space; },
 };
 
@@ -193,7 +195,8 @@ TEST_F(BooksTest, AgreesWithASimpleModel) {
 
 TEST(BooksOfRealProcesses, EightThatRaceFillTheLimitExactlyAndNeverPassIt) {
   constexpr uint64_t kStep = 64 << 10, kSteps = 1600;  // 100 MiB
-  void* memory = mmap(nullptr, sizeof(tw_vgpu_usage_page), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  void* memory =
+      mmap(nullptr, sizeof(tw_vgpu_usage_page), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   ASSERT_NE(memory, MAP_FAILED);
   auto* page = static_cast<tw_vgpu_usage_page*>(memory);
   std::vector<pid_t> children;
@@ -206,7 +209,8 @@ TEST(BooksOfRealProcesses, EightThatRaceFillTheLimitExactlyAndNeverPassIt) {
       if (!books.attach(page)) _exit(1);
       uint32_t granted = 0;
       Grant grant;
-      while ((grant = books.reserve(0, kStep * kSteps, kStep, TW_VGPU_KIND_LINEAR)) == Grant::Granted) ++granted;
+      while ((grant = books.reserve(0, kStep * kSteps, kStep, TW_VGPU_KIND_LINEAR)) == Grant::Granted)
+        ++granted;
       if (grant != Grant::OverLimit) granted = 1u << 30;
       if (write(done[1], &granted, sizeof(granted)) != sizeof(granted)) _exit(1);
       while (true) pause();  // keeps its slot until it is killed
@@ -234,7 +238,8 @@ TEST(BooksOfRealProcesses, EightThatRaceFillTheLimitExactlyAndNeverPassIt) {
 }
 
 TEST(BooksOfRealProcesses, KilledAtRandomMomentsLeaveNoDrift) {
-  void* memory = mmap(nullptr, sizeof(tw_vgpu_usage_page), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  void* memory =
+      mmap(nullptr, sizeof(tw_vgpu_usage_page), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   ASSERT_NE(memory, MAP_FAILED);
   auto* page = static_cast<tw_vgpu_usage_page*>(memory);
   Books survivor(kLinux);

@@ -1,8 +1,10 @@
-// The token bucket of a slice on one device: a single word of the usage page, shared by all processes of the slice.
+// The token bucket of a slice on one device: a single word of the usage page, shared by all processes of the
+// slice.
 //
-// The word is the time until which the slice's share is used up. Charging c ns of GPU time at p permille moves it by
-// c * 1000 / p; a launch may go when it is not in the future. It never lags more than kBurstNs behind the clock, which
-// is the credit that an idle slice keeps. One compare-and-swap per charge, no refill, nothing to repair after a kill.
+// The word is the time until which the slice's share is used up. Charging c ns of GPU time at p permille
+// moves it by c * 1000 / p; a launch may go when it is not in the future. It never lags more than kBurstNs
+// behind the clock, which is the credit that an idle slice keeps. One compare-and-swap per charge, no refill,
+// nothing to repair after a kill.
 #pragma once
 
 #include <stdint.h>
@@ -29,7 +31,8 @@ inline void bucket_charge(uint64_t* until_word, uint64_t now_ns, int64_t gpu_ns,
     const uint64_t from = until > floor ? until : floor;
     uint64_t next = from + static_cast<uint64_t>(wall);
     if (wall < 0 && (from < static_cast<uint64_t>(-wall) || next < floor)) next = floor;
-    if (__atomic_compare_exchange_n(until_word, &until, next, true, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) return;
+    if (__atomic_compare_exchange_n(until_word, &until, next, true, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+      return;
   }
 }
 

@@ -1,5 +1,6 @@
-// How long each kernel takes on this device, as learned from measurements. A fixed table, newest key wins on a
-// collision; process-local. The caller serialises update(); find() may run at any time and then sees an old or the new value.
+// How long each kernel takes on this device, as learned from measurements. A fixed table, newest key wins on
+// a collision; process-local. The caller serialises update(); find() may run at any time and then sees an old
+// or the new value.
 #pragma once
 
 #include <stdint.h>

@@ -1,17 +1,19 @@
 /* The two pages that are the whole contract between a node and the vgpu library in a tenant's process.
  *
  *   limits  one file per slice, written by the node only, mapped read-only by the tenant.
- *   usage   one file per slice, shared by all processes of the slice and writable by them. Never trusted alone:
- *           the node compares it with what the driver reports per process.
+ *   usage   one file per slice, shared by all processes of the slice and writable by them. Never trusted
+ * alone: the node compares it with what the driver reports per process.
  *
- * Layout is fixed and versioned: sizes and offsets are asserted below, new fields take reserved space, and a reader
- * accepts any page whose abi_min <= TW_VGPU_ABI. All multi-byte fields are little-endian and naturally aligned; a
- * field that more than one process touches is a 64-bit word read and written with the atomics at the end.
+ * Layout is fixed and versioned: sizes and offsets are asserted below, new fields take reserved space, and a
+ * reader accepts any page whose abi_min <= TW_VGPU_ABI. All multi-byte fields are little-endian and naturally
+ * aligned; a field that more than one process touches is a 64-bit word read and written with the atomics at
+ * the end.
  *
  * No field is protected by a lock, so a process can be killed at any instruction:
- * - limits: two sets and a generation. The writer fills the set that is not in use, then publishes generation + 1.
- * - slots: a process owns a slot by its pid and start time in one word. Any peer or the node frees the slot of a dead
- *   process by one compare-and-swap; what the process held is gone with it, because
+ * - limits: two sets and a generation. The writer fills the set that is not in use, then publishes generation
+ * + 1.
+ * - slots: a process owns a slot by its pid and start time in one word. Any peer or the node frees the slot
+ * of a dead process by one compare-and-swap; what the process held is gone with it, because
  * - memory: the slice's total is the sum of its slots' books. There is no separate total that could drift.
  * - compute: one word per device, the time until which the slice's share is used up (see bucket.h).
  *
@@ -48,7 +50,7 @@ enum {
 enum tw_vgpu_kind {
   TW_VGPU_KIND_LINEAR = 0, /* cuMemAlloc, cuMemAllocPitch */
   TW_VGPU_KIND_MANAGED = 1,
-  TW_VGPU_KIND_POOL = 2, /* stream-ordered */
+  TW_VGPU_KIND_POOL = 2,    /* stream-ordered */
   TW_VGPU_KIND_VIRTUAL = 3, /* cuMemCreate */
   TW_VGPU_KIND_ARRAY = 4,
   TW_VGPU_KIND_IMPORTED = 5,
@@ -75,7 +77,8 @@ struct tw_vgpu_device_limit {
   uint8_t uuid[16];                  /* as cuDeviceGetUuid gives it */
   uint64_t memory_bytes;             /* 0 = not limited */
   uint32_t compute_floor_permille;   /* share that is the slice's own */
-  uint32_t compute_ceiling_permille; /* share it may use when others are idle; enforced; 0 or >= 1000 = not limited */
+  uint32_t compute_ceiling_permille; /* share it may use when others are idle; enforced; 0 or >= 1000 = not
+                                        limited */
   uint32_t weight;                   /* among borrowers of an idle share */
   int32_t priority;                  /* higher goes first */
   uint32_t flags;                    /* TW_VGPU_FLAG_* */
@@ -92,7 +95,8 @@ struct tw_vgpu_limit_set {
 };
 TW_VGPU_ASSERT(sizeof(struct tw_vgpu_limit_set) == 64 + 64 * TW_VGPU_MAX_DEVICES, "layout");
 
-/* What the node measured, per device. sequence is 0 until the node writes feedback at all, and is written last. */
+/* What the node measured, per device. sequence is 0 until the node writes feedback at all, and is written
+ * last. */
 struct tw_vgpu_feedback {
   uint64_t sequence;
   uint64_t stamp_ns;
@@ -110,7 +114,8 @@ struct tw_vgpu_limits_page {
   uint64_t binding; /* random; equal in the usage page that belongs to it */
   char slice_id[64];
   uint64_t generation; /* sets[generation & 1] is in force */
-  uint64_t boot;       /* which boot of the machine the page is of: pids and times in it mean nothing after another */
+  uint64_t
+      boot; /* which boot of the machine the page is of: pids and times in it mean nothing after another */
   uint64_t reserved[2];
   struct tw_vgpu_limit_set sets[2];
   struct tw_vgpu_feedback feedback[TW_VGPU_MAX_DEVICES];
@@ -122,11 +127,13 @@ TW_VGPU_ASSERT(sizeof(struct tw_vgpu_limits_page) == 128 + 2 * 1088 + 64 * TW_VG
 
 /* ---- usage page ---- */
 
-/* One process. owner is 0 when the slot is free, else tw_vgpu_owner(). Only the owner writes the other fields. */
+/* One process. owner is 0 when the slot is free, else tw_vgpu_owner(). Only the owner writes the other
+ * fields. */
 struct tw_vgpu_slot {
   uint64_t owner;
-  uint64_t pid_namespace; /* inode of /proc/self/ns/pid; pids of another namespace are not judged. 0 = unknown */
-  uint64_t generation;    /* counts claims of this slot */
+  uint64_t
+      pid_namespace;   /* inode of /proc/self/ns/pid; pids of another namespace are not judged. 0 = unknown */
+  uint64_t generation; /* counts claims of this slot */
   uint64_t attached_ns;
   uint32_t library_abi;
   uint32_t reserved32;
@@ -151,16 +158,16 @@ struct tw_vgpu_device_usage {
   uint64_t contender; /* who goes first when reservations collide; advice only, see books.h */
   uint64_t contender_since_ns;
   uint64_t launches;
-  uint64_t charged_ns;   /* GPU time charged to the slice */
-  uint64_t throttled_ns; /* time that threads waited in a launch for the share */
-  uint64_t paused_ns;    /* time that threads waited because of TW_VGPU_FLAG_PAUSED */
+  uint64_t charged_ns;        /* GPU time charged to the slice */
+  uint64_t throttled_ns;      /* time that threads waited in a launch for the share */
+  uint64_t paused_ns;         /* time that threads waited because of TW_VGPU_FLAG_PAUSED */
   uint64_t captured_launches; /* recorded into a graph instead of run */
   uint64_t refused[TW_VGPU_REFUSALS];
   uint64_t allocations[TW_VGPU_KINDS]; /* granted, by kind */
   uint64_t feedback_sequence;          /* last tw_vgpu_feedback that was settled */
   uint64_t borrowed_ns;                /* GPU time used above the floor */
-  uint64_t trim_permille;              /* what part of a measured interval is the slice's own; 0 = all of it */
-  uint64_t settled_slice_busy_ns;      /* feedback and charge at the last settlement */
+  uint64_t trim_permille;         /* what part of a measured interval is the slice's own; 0 = all of it */
+  uint64_t settled_slice_busy_ns; /* feedback and charge at the last settlement */
   uint64_t settled_charged_ns;
   uint64_t shared; /* 1 = others used the device in the last feedback period */
   uint64_t reserved[22];
@@ -183,24 +190,38 @@ struct tw_vgpu_usage_page {
 TW_VGPU_ASSERT(TW_VGPU_OFFSET(tw_vgpu_usage_page, devices) == 128, "layout");
 TW_VGPU_ASSERT(TW_VGPU_OFFSET(tw_vgpu_usage_page, slots) == 128 + 512 * TW_VGPU_MAX_DEVICES, "layout");
 TW_VGPU_ASSERT(TW_VGPU_OFFSET(tw_vgpu_usage_page, books) == 8320 + 64 * TW_VGPU_MAX_SLOTS, "layout");
-TW_VGPU_ASSERT(sizeof(struct tw_vgpu_usage_page) == 24704 + 128 * TW_VGPU_MAX_DEVICES * TW_VGPU_MAX_SLOTS, "layout");
+TW_VGPU_ASSERT(sizeof(struct tw_vgpu_usage_page) == 24704 + 128 * TW_VGPU_MAX_DEVICES * TW_VGPU_MAX_SLOTS,
+               "layout");
 
 /* ---- access that both sides share ---- */
 
-static inline uint64_t tw_vgpu_load(const uint64_t* word) { return __atomic_load_n(word, __ATOMIC_SEQ_CST); }
-static inline void tw_vgpu_store(uint64_t* word, uint64_t value) { __atomic_store_n(word, value, __ATOMIC_SEQ_CST); }
-static inline void tw_vgpu_count(uint64_t* word, uint64_t by) { __atomic_fetch_add(word, by, __ATOMIC_RELAXED); }
+static inline uint64_t tw_vgpu_load(const uint64_t* word) {
+  return __atomic_load_n(word, __ATOMIC_SEQ_CST);
+}
+static inline void tw_vgpu_store(uint64_t* word, uint64_t value) {
+  __atomic_store_n(word, value, __ATOMIC_SEQ_CST);
+}
+static inline void tw_vgpu_count(uint64_t* word, uint64_t by) {
+  __atomic_fetch_add(word, by, __ATOMIC_RELAXED);
+}
 
-/* Owner word of a slot: pid, the low 31 bits of its start time in clock ticks, and whether it is still moving in. */
+/* Owner word of a slot: pid, the low 31 bits of its start time in clock ticks, and whether it is still moving
+ * in. */
 static inline uint64_t tw_vgpu_owner(uint32_t pid, uint64_t start_ticks, int moving_in) {
   return (uint64_t)pid << 32 | (start_ticks & 0x7fffffffu) << 1 | (moving_in ? 1u : 0u);
 }
-static inline uint32_t tw_vgpu_owner_pid(uint64_t owner) { return (uint32_t)(owner >> 32); }
-static inline uint32_t tw_vgpu_owner_start(uint64_t owner) { return (uint32_t)owner >> 1; }
-static inline int tw_vgpu_owner_moving_in(uint64_t owner) { return (int)(owner & 1u); }
+static inline uint32_t tw_vgpu_owner_pid(uint64_t owner) {
+  return (uint32_t)(owner >> 32);
+}
+static inline uint32_t tw_vgpu_owner_start(uint64_t owner) {
+  return (uint32_t)owner >> 1;
+}
+static inline int tw_vgpu_owner_moving_in(uint64_t owner) {
+  return (int)(owner & 1u);
+}
 
-/* The limit set in force. Never waits: a set that the writer is replacing a second time meanwhile is read again, at
- * most `tries` times; 0 = the writer outran us each time (keep the previous set). */
+/* The limit set in force. Never waits: a set that the writer is replacing a second time meanwhile is read
+ * again, at most `tries` times; 0 = the writer outran us each time (keep the previous set). */
 static inline int tw_vgpu_read_limits(const struct tw_vgpu_limits_page* page, struct tw_vgpu_limit_set* out,
                                       uint64_t* generation, int tries) {
   while (tries-- > 0) {
@@ -216,7 +237,8 @@ static inline int tw_vgpu_read_limits(const struct tw_vgpu_limits_page* page, st
 }
 
 /* Node only, one writer at a time. A writer that dies here leaves the old set in force. */
-static inline void tw_vgpu_publish_limits(struct tw_vgpu_limits_page* page, const struct tw_vgpu_limit_set* set) {
+static inline void tw_vgpu_publish_limits(struct tw_vgpu_limits_page* page,
+                                          const struct tw_vgpu_limit_set* set) {
   const uint64_t next = tw_vgpu_load(&page->generation) + 1;
   __builtin_memcpy(&page->sets[next & 1], set, sizeof(*set));
   __atomic_thread_fence(__ATOMIC_RELEASE);
@@ -229,8 +251,8 @@ static inline uint32_t tw_vgpu_slot_bound(const struct tw_vgpu_usage_page* page)
   return bound < TW_VGPU_MAX_SLOTS ? (uint32_t)bound : (uint32_t)TW_VGPU_MAX_SLOTS;
 }
 
-/* Bytes that count against the slice's limit on a device, in flight ones included. pending is read before used, so that a peer
- * that moves bytes from one to the other is never missed. */
+/* Bytes that count against the slice's limit on a device, in flight ones included. pending is read before
+ * used, so that a peer that moves bytes from one to the other is never missed. */
 static inline uint64_t tw_vgpu_memory_claimed(const struct tw_vgpu_usage_page* page, uint32_t device,
                                               uint64_t* used_only) {
   uint64_t used = 0, pending = 0;

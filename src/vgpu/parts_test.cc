@@ -38,7 +38,8 @@ double busy_share(uint32_t permille, uint64_t kernel_ns, uint64_t span_ns) {
 TEST(Bucket, GivesTheShareWhateverTheKernelsLength) {
   for (const uint32_t permille : {100u, 200u, 300u, 500u, 700u}) {
     for (const uint64_t kernel_ns : {kMs / 100, kMs / 10, kMs, 20 * kMs, 50 * kMs}) {
-      EXPECT_NEAR(busy_share(permille, kernel_ns, 5'000 * kMs), permille / 10.0, 2.0) << permille << " " << kernel_ns;
+      EXPECT_NEAR(busy_share(permille, kernel_ns, 5'000 * kMs), permille / 10.0, 2.0)
+          << permille << " " << kernel_ns;
     }
   }
 }
@@ -120,7 +121,8 @@ TEST(Allocations, AgreesWithAMap) {
 
 TEST(Allocations, AContextTakesItsOwnAlong) {
   auto table = std::make_unique<Allocations>();
-  for (uint64_t i = 1; i <= 5000; ++i) ASSERT_TRUE(table->insert(i * 256, {1, i % 2, 0, TW_VGPU_KIND_LINEAR}));
+  for (uint64_t i = 1; i <= 5000; ++i)
+    ASSERT_TRUE(table->insert(i * 256, {1, i % 2, 0, TW_VGPU_KIND_LINEAR}));
   static uint64_t released;
   released = 0;
   table->remove_context(1, [](const Allocation& allocation) { released += allocation.bytes; });
@@ -182,7 +184,8 @@ TEST(Linux, ToldApartByStartTimeAndSeenWhenDead) {
   if (child == 0) _exit(0);
   siginfo_t info;
   ASSERT_EQ(waitid(P_PID, static_cast<id_t>(child), &info, WEXITED | WNOWAIT), 0);
-  EXPECT_FALSE(kLinux.alive(tw_vgpu_owner(static_cast<uint32_t>(child), tw_vgpu_owner_start(me), 0))) << "a zombie holds nothing";
+  EXPECT_FALSE(kLinux.alive(tw_vgpu_owner(static_cast<uint32_t>(child), tw_vgpu_owner_start(me), 0)))
+      << "a zombie holds nothing";
   waitpid(child, nullptr, 0);
   EXPECT_NE(kLinux.pid_namespace(), 0u);
 }

@@ -1,4 +1,5 @@
-// The operating system as vgpu needs it, so that tests can stand in for it. Times are CLOCK_MONOTONIC nanoseconds.
+// The operating system as vgpu needs it, so that tests can stand in for it. Times are CLOCK_MONOTONIC
+// nanoseconds.
 #pragma once
 
 #include <stdint.h>

@@ -33,7 +33,8 @@ TEST(Percentile, AgreesWithItsDefinitionOnRandomSamples) {
   Random random(3);
   for (int round = 0; round < 200; ++round) {
     std::vector<double> samples;
-    for (uint64_t i = 0, n = 1 + random.below(40); i < n; ++i) samples.push_back(static_cast<double>(random.below(20)));
+    for (uint64_t i = 0, n = 1 + random.below(40); i < n; ++i)
+      samples.push_back(static_cast<double>(random.below(20)));
     Percentiles p = percentiles(samples);
     for (auto [share, value] : {std::pair(0.5, p.p50), std::pair(0.9, p.p90), std::pair(0.99, p.p99)}) {
       double at_most = 0, below = 0;
@@ -49,9 +50,16 @@ TEST(Percentile, AgreesWithItsDefinitionOnRandomSamples) {
 }
 
 TEST(Summary, CountsFollowUpsFailuresAndShares) {
-  Outcome first{.model = "m", .replica = "m-1", .ok = true, .sent = 0, .first_token = 100 * kMillisecond,
-                .last_token = 300 * kMillisecond, .ended = 310 * kMillisecond, .prompt_tokens = 100,
-                .cached_tokens = 0, .output_tokens = 5};
+  Outcome first{.model = "m",
+                .replica = "m-1",
+                .ok = true,
+                .sent = 0,
+                .first_token = 100 * kMillisecond,
+                .last_token = 300 * kMillisecond,
+                .ended = 310 * kMillisecond,
+                .prompt_tokens = 100,
+                .cached_tokens = 0,
+                .output_tokens = 5};
   Outcome second = first;
   second.turn = 1;
   second.replica = "m-2";
@@ -73,13 +81,20 @@ TEST(Summary, CountsFollowUpsFailuresAndShares) {
 }
 
 TEST(Report, TableAndJsonTellTheSame) {
-  Outcome one{.model = "sim-8b", .replica = "sim-8b-1", .ok = true, .first_token = kMillisecond,
-              .last_token = 3 * kMillisecond, .ended = 3 * kMillisecond, .prompt_tokens = 10, .cached_tokens = 5,
+  Outcome one{.model = "sim-8b",
+              .replica = "sim-8b-1",
+              .ok = true,
+              .first_token = kMillisecond,
+              .last_token = 3 * kMillisecond,
+              .ended = 3 * kMillisecond,
+              .prompt_tokens = 10,
+              .cached_tokens = 5,
               .output_tokens = 3};
   Summary summary = summarize({one});
   ReportHead head{.mode = "closed loop", .models = {"sim-8b"}, .simulated = true};
   std::string table = report_table(head, summary, false);
-  for (const char* word : {"ttft", "tpot", "e2e", "P50", "P99", "prefix hits 5 (50 %)", "sim-8b-1", "simulated"}) {
+  for (const char* word :
+       {"ttft", "tpot", "e2e", "P50", "P99", "prefix hits 5 (50 %)", "sim-8b-1", "simulated"}) {
     EXPECT_THAT(table, HasSubstr(word));
   }
   auto json = net::parse_json(report_json(head, summary));
@@ -90,7 +105,8 @@ TEST(Report, TableAndJsonTellTheSame) {
 }
 
 TEST(Trace, ReadsOneLine) {
-  auto request = parse_trace_line(R"({"timestamp": 27482, "input_length": 1025, "output_length": 52, "hash_ids": [46, 47, 2353]})");
+  auto request = parse_trace_line(
+      R"({"timestamp": 27482, "input_length": 1025, "output_length": 52, "hash_ids": [46, 47, 2353]})");
   ASSERT_TRUE(request) << request.error().message;
   EXPECT_EQ(request->at, 27482 * kMillisecond);
   EXPECT_EQ(request->input_tokens, 1025);
@@ -99,14 +115,16 @@ TEST(Trace, ReadsOneLine) {
 }
 
 TEST(Trace, RefusesWhatIsWrongAndNamesIt) {
-  for (auto [line, word] : {std::pair("", "JSON"), std::pair("[]", "timestamp"),
-                            std::pair(R"({"timestamp":-1,"input_length":1,"output_length":1,"hash_ids":[1]})", "timestamp"),
-                            std::pair(R"({"timestamp":1,"input_length":0,"output_length":1,"hash_ids":[]})", "input_length"),
-                            std::pair(R"({"timestamp":1,"input_length":1.5,"output_length":1,"hash_ids":[1]})", "input_length"),
-                            std::pair(R"({"timestamp":1,"input_length":1,"hash_ids":[1]})", "output_length"),
-                            std::pair(R"({"timestamp":1,"input_length":513,"output_length":1,"hash_ids":[1]})", "hash_ids"),
-                            std::pair(R"({"timestamp":1,"input_length":1,"output_length":1,"hash_ids":["a"]})", "hash_ids"),
-                            std::pair(R"({"timestamp":1,"input_length":99999999,"output_length":1,"hash_ids":[1]})", "input_length")}) {
+  for (auto [line, word] :
+       {std::pair("", "JSON"), std::pair("[]", "timestamp"),
+        std::pair(R"({"timestamp":-1,"input_length":1,"output_length":1,"hash_ids":[1]})", "timestamp"),
+        std::pair(R"({"timestamp":1,"input_length":0,"output_length":1,"hash_ids":[]})", "input_length"),
+        std::pair(R"({"timestamp":1,"input_length":1.5,"output_length":1,"hash_ids":[1]})", "input_length"),
+        std::pair(R"({"timestamp":1,"input_length":1,"hash_ids":[1]})", "output_length"),
+        std::pair(R"({"timestamp":1,"input_length":513,"output_length":1,"hash_ids":[1]})", "hash_ids"),
+        std::pair(R"({"timestamp":1,"input_length":1,"output_length":1,"hash_ids":["a"]})", "hash_ids"),
+        std::pair(R"({"timestamp":1,"input_length":99999999,"output_length":1,"hash_ids":[1]})",
+                  "input_length")}) {
     auto request = parse_trace_line(line);
     ASSERT_FALSE(request) << line;
     EXPECT_EQ(request.error().reason, Reason::InvalidArgument);
@@ -116,8 +134,10 @@ TEST(Trace, RefusesWhatIsWrongAndNamesIt) {
 
 TEST(Trace, ThePublicTraceIsReadWhole) {
   const char* data = std::getenv("TWEENDECK_DATA");
-  std::string path = std::string(data != nullptr ? data : "../shared/data") + "/llm/mooncake_conversation_trace.jsonl";
-  if (!std::filesystem::exists(path)) GTEST_SKIP() << "TWEENDECK_DATA has no llm/mooncake_conversation_trace.jsonl";
+  std::string path =
+      std::string(data != nullptr ? data : "../shared/data") + "/llm/mooncake_conversation_trace.jsonl";
+  if (!std::filesystem::exists(path))
+    GTEST_SKIP() << "TWEENDECK_DATA has no llm/mooncake_conversation_trace.jsonl";
   auto trace = load_trace(path, 0);
   ASSERT_TRUE(trace) << trace.error().message;
   EXPECT_EQ(trace->size(), 12031);
@@ -164,7 +184,8 @@ TEST(Workload, OnlyGroupsSharePrefixes) {
   std::set<uint64_t> ids;
   for (const auto& request : alone) ids.insert(request.prompt.blocks.begin(), request.prompt.blocks.end());
   EXPECT_EQ(ids.size(), 50 * 16);
-  auto grouped = synthetic_workload({.models = {"m"}, .requests = 50, .prefix_groups = 2, .prefix_percent = 50});
+  auto grouped =
+      synthetic_workload({.models = {"m"}, .requests = 50, .prefix_groups = 2, .prefix_percent = 50});
   std::set<uint64_t> heads;
   for (const auto& request : grouped) heads.insert(request.prompt.blocks[7]);
   EXPECT_EQ(heads.size(), 2);
@@ -173,7 +194,8 @@ TEST(Workload, OnlyGroupsSharePrefixes) {
 TEST(Workload, TraceKeepsArrivalsLengthsAndFamilies) {
   std::vector<TraceRequest> trace = {{1000 * kMillisecond, 1100, 50, {0, 7, 8}},
                                      {3000 * kMillisecond, 1536, 0, {0, 7, 9}}};
-  auto plan = trace_workload(trace, {.models = {"a", "b", "c"}, .speed = 2, .max_input_tokens = 1024, .max_output_tokens = 10});
+  auto plan = trace_workload(
+      trace, {.models = {"a", "b", "c"}, .speed = 2, .max_input_tokens = 1024, .max_output_tokens = 10});
   EXPECT_EQ(plan[0].at, 500 * kMillisecond);
   EXPECT_EQ(plan[0].prompt.tokens, 1024);
   EXPECT_EQ(plan[0].prompt.blocks.size(), 2);

@@ -11,10 +11,11 @@ namespace {
 
 // Common words of three letters: a power of two of them, so that ids are told apart by whole words.
 constexpr std::array<std::string_view, 64> kWords = {
-    "the", "and", "for", "are", "but", "not", "you", "all", "can", "her", "was", "one", "our", "out", "day", "get",
-    "has", "him", "his", "how", "man", "new", "now", "old", "see", "two", "way", "who", "boy", "did", "its", "let",
-    "put", "say", "she", "too", "use", "big", "end", "far", "few", "got", "own", "run", "set", "six", "ten", "top",
-    "air", "car", "cat", "dog", "eye", "job", "law", "map", "oil", "red", "sea", "sun", "tax", "war", "win", "yes"};
+    "the", "and", "for", "are", "but", "not", "you", "all", "can", "her", "was", "one", "our",
+    "out", "day", "get", "has", "him", "his", "how", "man", "new", "now", "old", "see", "two",
+    "way", "who", "boy", "did", "its", "let", "put", "say", "she", "too", "use", "big", "end",
+    "far", "few", "got", "own", "run", "set", "six", "ten", "top", "air", "car", "cat", "dog",
+    "eye", "job", "law", "map", "oil", "red", "sea", "sun", "tax", "war", "win", "yes"};
 constexpr uint32_t kBitsPerWord = 6;
 constexpr uint32_t kIdWords = 5;  // 30 bits: more than any trace has blocks
 

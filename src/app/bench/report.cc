@@ -26,12 +26,15 @@ void latency_row(cli::Table& table, std::string name, const Percentiles& p) {
   table.row({std::move(name), ms(p.mean), ms(p.p50), ms(p.p90), ms(p.p99), ms(p.max)});
 }
 
-cli::Table group_table(std::string_view heading, const std::map<std::string, Group>& groups, const Summary& summary) {
-  cli::Table table({std::string(heading), "REQUESTS", "SHARE", "TTFT P50", "TTFT P99", "PREFIX HITS", "OUTPUT TOK/S"});
+cli::Table group_table(std::string_view heading, const std::map<std::string, Group>& groups,
+                       const Summary& summary) {
+  cli::Table table(
+      {std::string(heading), "REQUESTS", "SHARE", "TTFT P50", "TTFT P99", "PREFIX HITS", "OUTPUT TOK/S"});
   for (size_t column = 1; column < 7; ++column) table.right_align(column);
   for (const auto& [name, group] : groups) {
-    table.row({name, std::to_string(group.requests), fmt::format("{:.0f} %", percent(group.requests, summary.ok)),
-               ms(group.ttft_ms.p50), ms(group.ttft_ms.p99),
+    table.row({name, std::to_string(group.requests),
+               fmt::format("{:.0f} %", percent(group.requests, summary.ok)), ms(group.ttft_ms.p50),
+               ms(group.ttft_ms.p99),
                fmt::format("{:.0f} %", percent(group.cached_tokens, group.prompt_tokens)),
                fmt::format("{:.1f}", per_second(group.output_tokens, summary.duration_s))});
   }
@@ -58,14 +61,16 @@ void write_groups(net::JsonWriter& w, std::string_view key, const std::map<std::
 }  // namespace
 
 std::string report_table(const ReportHead& head, const Summary& s, bool color) {
-  std::string out = fmt::format("{}: {}{}\n", fmt::join(head.models, ", "), head.mode,
-                                head.simulated ? " (simulated engines: timings are modelled, not measured on hardware)" : "");
-  out += fmt::format("{} requests ok, {} failed in {:.1f} s ({:.2f} requests/s)\n", s.ok, s.failed, s.duration_s,
-                     per_second(s.ok, s.duration_s));
-  for (const auto& [reason, count] : s.failures) out += fmt::format("  {} x {}: {}\n", count, reason, s.first_failure);
-  out += fmt::format("prompt {} tokens, prefix hits {} ({:.0f} %); output {} tokens, {:.1f} tok/s\n\n", s.prompt_tokens,
-                     s.cached_tokens, percent(s.cached_tokens, s.prompt_tokens), s.output_tokens,
-                     per_second(s.output_tokens, s.duration_s));
+  std::string out = fmt::format(
+      "{}: {}{}\n", fmt::join(head.models, ", "), head.mode,
+      head.simulated ? " (simulated engines: timings are modelled, not measured on hardware)" : "");
+  out += fmt::format("{} requests ok, {} failed in {:.1f} s ({:.2f} requests/s)\n", s.ok, s.failed,
+                     s.duration_s, per_second(s.ok, s.duration_s));
+  for (const auto& [reason, count] : s.failures)
+    out += fmt::format("  {} x {}: {}\n", count, reason, s.first_failure);
+  out += fmt::format("prompt {} tokens, prefix hits {} ({:.0f} %); output {} tokens, {:.1f} tok/s\n\n",
+                     s.prompt_tokens, s.cached_tokens, percent(s.cached_tokens, s.prompt_tokens),
+                     s.output_tokens, per_second(s.output_tokens, s.duration_s));
   cli::Table latency({"LATENCY", "MEAN", "P50", "P90", "P99", "MAX"});
   for (size_t column = 1; column < 6; ++column) latency.right_align(column);
   latency_row(latency, "ttft", s.ttft_ms);
@@ -74,7 +79,8 @@ std::string report_table(const ReportHead& head, const Summary& s, bool color) {
   latency_row(latency, "e2e", s.e2e_ms);
   out += latency.render(color);
   if (s.followup_ttft_ms.count > 0) {
-    out += fmt::format("follow-up turns computed {} tokens of their history again\n", s.recomputed_prompt_tokens);
+    out += fmt::format("follow-up turns computed {} tokens of their history again\n",
+                       s.recomputed_prompt_tokens);
   }
   if (s.by_model.size() > 1) out += "\n" + group_table("MODEL", s.by_model, s).render(color);
   out += "\n" + group_table("REPLICA", s.by_replica, s).render(color);

@@ -76,7 +76,8 @@ Result<std::vector<Outcome>> run_plan(client::ChatClient& client, const Clock& c
                    });
     }
     Nanos pause = kStatusInterval;
-    if (next < plan.size() && client.active() < max_in_flight) pause = std::clamp<Nanos>(plan[next].at - now, 0, pause);
+    if (next < plan.size() && client.active() < max_in_flight)
+      pause = std::clamp<Nanos>(plan[next].at - now, 0, pause);
     if (Status moved = client.wait(pause); !moved) return fail(moved.error());
     if (!recorder.go_on(client.active())) break;
   }
@@ -85,7 +86,8 @@ Result<std::vector<Outcome>> run_plan(client::ChatClient& client, const Clock& c
 }
 
 Result<std::vector<Outcome>> run_conversations(client::ChatClient& client, const Clock& clock,
-                                               const ConversationOptions& options, const OnStatus& on_status) {
+                                               const ConversationOptions& options,
+                                               const OnStatus& on_status) {
   Recorder recorder(size_t{options.conversations} * options.turns, clock.now(), on_status);
   std::vector<std::vector<client::ChatMessage>> histories(options.conversations);
   std::vector<uint64_t> computed_tokens(options.conversations, 0);
@@ -100,9 +102,14 @@ Result<std::vector<Outcome>> run_conversations(client::ChatClient& client, const
         std::vector<client::ChatMessage>& history = histories[next];
         history.push_back({"user", block_text(block++, tokens)});
         std::string model = options.models[next % options.models.size()];
-        client.start({.model = model, .messages = history, .max_tokens = options.output_tokens, .temperature = 0,
+        client.start({.model = model,
+                      .messages = history,
+                      .max_tokens = options.output_tokens,
+                      .temperature = 0,
                       .ignore_eos = true},
-                     nullptr, [&recorder, &history, &computed = computed_tokens[next], model, turn](const client::ChatAnswer& answer) {
+                     nullptr,
+                     [&recorder, &history, &computed = computed_tokens[next], model,
+                      turn](const client::ChatAnswer& answer) {
                        Outcome outcome = outcome_of(answer, model, recorder.start());
                        outcome.turn = turn;
                        outcome.history_tokens = computed;

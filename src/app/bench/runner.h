@@ -33,11 +33,11 @@ struct ConversationOptions {
   uint32_t turn_tokens = 16;    // of each later one
   uint32_t output_tokens = 32;
   size_t max_in_flight = 1;
-  uint64_t seed = 1;            // another seed, other words: nothing of an earlier run is cached
+  uint64_t seed = 1;  // another seed, other words: nothing of an earlier run is cached
 };
-// Lockstep: every conversation takes its turn, in order, before the next turn begins, in waves of `max_in_flight` that
-// end before the next is sent, so that time to first token tells of prefill and not of queueing. Answers go into the
-// history.
+// Lockstep: every conversation takes its turn, in order, before the next turn begins, in waves of
+// `max_in_flight` that end before the next is sent, so that time to first token tells of prefill and not of
+// queueing. Answers go into the history.
 Result<std::vector<Outcome>> run_conversations(client::ChatClient& client, const Clock& clock,
                                                const ConversationOptions& options, const OnStatus& on_status);
 

@@ -7,7 +7,9 @@
 namespace tweendeck::bench {
 namespace {
 
-double milliseconds(Nanos duration) { return static_cast<double>(duration) / static_cast<double>(kMillisecond); }
+double milliseconds(Nanos duration) {
+  return static_cast<double>(duration) / static_cast<double>(kMillisecond);
+}
 
 void add_to(Group& group, const Outcome& outcome) {
   ++group.requests;
@@ -78,7 +80,8 @@ Summary summarize(const std::vector<Outcome>& outcomes) {
   summary.tpot_ms = percentiles(std::move(tpot));
   summary.e2e_ms = percentiles(std::move(e2e));
   summary.followup_ttft_ms = percentiles(std::move(followup));
-  for (auto& [name, samples] : replica_ttft) summary.by_replica[name].ttft_ms = percentiles(std::move(samples));
+  for (auto& [name, samples] : replica_ttft)
+    summary.by_replica[name].ttft_ms = percentiles(std::move(samples));
   for (auto& [name, samples] : model_ttft) summary.by_model[name].ttft_ms = percentiles(std::move(samples));
   return summary;
 }

@@ -16,7 +16,8 @@ constexpr int64_t kMaxTraceMilliseconds = 365ll * 24 * 3600 * 1000;
 Result<int64_t> whole_number(const net::JsonValue& line, std::string_view field, int64_t min, int64_t max) {
   const net::JsonValue& value = line[field];
   if (!value.is_integer() || value.integer_or(0) < min || value.integer_or(0) > max) {
-    return fail(Reason::InvalidArgument, fmt::format("`{}` is not a whole number from {} to {}", field, min, max),
+    return fail(Reason::InvalidArgument,
+                fmt::format("`{}` is not a whole number from {} to {}", field, min, max),
                 "each line needs timestamp, input_length, output_length and hash_ids");
   }
   return value.integer_or(0);
@@ -26,7 +27,9 @@ Result<int64_t> whole_number(const net::JsonValue& line, std::string_view field,
 
 Result<TraceRequest> parse_trace_line(std::string_view line) {
   Result<net::JsonValue> parsed = net::parse_json(line);
-  if (!parsed) return fail(Reason::InvalidArgument, parsed.error().message, "the file must hold one JSON object per line");
+  if (!parsed)
+    return fail(Reason::InvalidArgument, parsed.error().message,
+                "the file must hold one JSON object per line");
   Result<int64_t> at = whole_number(*parsed, "timestamp", 0, kMaxTraceMilliseconds);
   Result<int64_t> input = whole_number(*parsed, "input_length", 1, kMaxTraceTokens);
   Result<int64_t> output = whole_number(*parsed, "output_length", 0, kMaxTraceTokens);
@@ -46,7 +49,8 @@ Result<TraceRequest> parse_trace_line(std::string_view line) {
   }
   for (const net::JsonValue& id : ids.items()) {
     if (!id.is_integer() || id.integer_or(-1) < 0) {
-      return fail(Reason::InvalidArgument, "`hash_ids` holds something that is not a whole number of at least 0");
+      return fail(Reason::InvalidArgument,
+                  "`hash_ids` holds something that is not a whole number of at least 0");
     }
     request.hash_ids.push_back(static_cast<uint64_t>(id.integer_or(0)));
   }

@@ -2,8 +2,8 @@
 //
 //   {"timestamp": 27482, "input_length": 6955, "output_length": 52, "hash_ids": [46, 47, 2353]}
 //
-// `timestamp` is in milliseconds from the start; `hash_ids` name the prompt's blocks of kTraceBlockTokens tokens, and an
-// equal id means the same block after the same prefix. Pure except load_trace.
+// `timestamp` is in milliseconds from the start; `hash_ids` name the prompt's blocks of kTraceBlockTokens
+// tokens, and an equal id means the same block after the same prefix. Pure except load_trace.
 #pragma once
 
 #include <cstdint>

@@ -11,13 +11,15 @@ constexpr uint32_t kSyntheticBlockTokens = 16;  // the block size of common pref
 constexpr uint64_t kGroupIds = 1ull << 20;
 constexpr uint64_t kUniqueIds = 1ull << 24;
 
-PromptSpec synthetic_prompt(const SyntheticOptions& options, uint32_t index, uint64_t& unique_id, Random& random) {
+PromptSpec synthetic_prompt(const SyntheticOptions& options, uint32_t index, uint64_t& unique_id,
+                            Random& random) {
   PromptSpec spec{.blocks = {}, .block_tokens = kSyntheticBlockTokens, .tokens = options.input_tokens};
   uint32_t blocks = (options.input_tokens + kSyntheticBlockTokens - 1) / kSyntheticBlockTokens;
   uint32_t shared = options.prefix_groups == 0 ? 0 : blocks * options.prefix_percent / 100;
   // One group per model and number, so that a shared prefix can be reused where it was computed.
   uint64_t models = options.models.size();
-  uint64_t group = options.prefix_groups == 0 ? 0 : random.below(options.prefix_groups) * models + index % models;
+  uint64_t group =
+      options.prefix_groups == 0 ? 0 : random.below(options.prefix_groups) * models + index % models;
   for (uint32_t block = 0; block < blocks; ++block) {
     spec.blocks.push_back(block < shared ? kGroupIds + group * blocks + block : unique_id++);
   }
@@ -41,18 +43,20 @@ std::vector<PlannedRequest> synthetic_workload(const SyntheticOptions& options) 
   return plan;
 }
 
-std::vector<PlannedRequest> trace_workload(const std::vector<TraceRequest>& trace, const TraceOptions& options) {
+std::vector<PlannedRequest> trace_workload(const std::vector<TraceRequest>& trace,
+                                           const TraceOptions& options) {
   std::vector<PlannedRequest> plan;
   plan.reserve(trace.size());
   for (const TraceRequest& request : trace) {
     uint64_t family = request.hash_ids.size() > 1 ? request.hash_ids[1] : request.hash_ids[0];
     auto cut = [](uint32_t tokens, uint32_t max) { return max == 0 ? tokens : std::min(tokens, max); };
-    PlannedRequest planned{.at = static_cast<Nanos>(static_cast<double>(request.at) / options.speed),
-                           .model = options.models[Random(family).below(options.models.size())],
-                           .prompt = {.blocks = request.hash_ids,
-                                      .block_tokens = kTraceBlockTokens,
-                                      .tokens = cut(request.input_tokens, options.max_input_tokens)},
-                           .output_tokens = std::max(1u, cut(request.output_tokens, options.max_output_tokens))};
+    PlannedRequest planned{
+        .at = static_cast<Nanos>(static_cast<double>(request.at) / options.speed),
+        .model = options.models[Random(family).below(options.models.size())],
+        .prompt = {.blocks = request.hash_ids,
+                   .block_tokens = kTraceBlockTokens,
+                   .tokens = cut(request.input_tokens, options.max_input_tokens)},
+        .output_tokens = std::max(1u, cut(request.output_tokens, options.max_output_tokens))};
     planned.prompt.blocks.resize((planned.prompt.tokens + kTraceBlockTokens - 1) / kTraceBlockTokens);
     plan.push_back(std::move(planned));
   }

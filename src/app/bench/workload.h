@@ -32,11 +32,12 @@ std::vector<PlannedRequest> synthetic_workload(const SyntheticOptions& options);
 
 struct TraceOptions {
   std::vector<std::string> models = {};
-  double speed = 1;                // 2 = twice as fast
-  uint32_t max_input_tokens = 0;   // longer prompts are cut at the end; 0 = none is
+  double speed = 1;               // 2 = twice as fast
+  uint32_t max_input_tokens = 0;  // longer prompts are cut at the end; 0 = none is
   uint32_t max_output_tokens = 0;
 };
 // Requests that share a prefix beyond the first block go to the same model.
-std::vector<PlannedRequest> trace_workload(const std::vector<TraceRequest>& trace, const TraceOptions& options);
+std::vector<PlannedRequest> trace_workload(const std::vector<TraceRequest>& trace,
+                                           const TraceOptions& options);
 
 }  // namespace tweendeck::bench

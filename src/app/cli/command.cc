@@ -67,12 +67,21 @@ std::string did_you_mean(std::string_view word, const std::vector<std::string_vi
 
 const std::vector<Flag>& common_flags() {
   static const std::vector<Flag> flags = {
-      {.name = "state-dir", .kind = FlagKind::Text, .value = "DIR",
+      {.name = "state-dir",
+       .kind = FlagKind::Text,
+       .value = "DIR",
        .help = "where the daemon keeps its state; one daemon per directory "
                "(default: /var/lib/tweendeck as root, else $XDG_STATE_HOME/tweendeck)",
-       .env = "TWEENDECK_STATE_DIR", .complete = Complete::Directory},
-      {.name = "output", .letter = 'o', .kind = FlagKind::Choice, .value = "FORMAT", .fallback = "table",
-       .help = "table for people, json for programs", .env = "TWEENDECK_OUTPUT", .choices = {"table", "json"}},
+       .env = "TWEENDECK_STATE_DIR",
+       .complete = Complete::Directory},
+      {.name = "output",
+       .letter = 'o',
+       .kind = FlagKind::Choice,
+       .value = "FORMAT",
+       .fallback = "table",
+       .help = "table for people, json for programs",
+       .env = "TWEENDECK_OUTPUT",
+       .choices = {"table", "json"}},
       {.name = "no-color", .help = "no colours (also: NO_COLOR, TERM=dumb, or no terminal)"},
       {.name = "help", .letter = 'h', .help = "show this help"},
   };
@@ -80,7 +89,8 @@ const std::vector<Flag>& common_flags() {
 }
 
 const Command* find_command(const std::vector<Command>& commands, std::string_view name) {
-  auto found = std::find_if(commands.begin(), commands.end(), [&](const Command& c) { return c.name == name; });
+  auto found =
+      std::find_if(commands.begin(), commands.end(), [&](const Command& c) { return c.name == name; });
   return found == commands.end() ? nullptr : &*found;
 }
 
@@ -96,22 +106,30 @@ const Flag* find_flag(const Command& command, std::string_view name) {
 std::string_view value_name(const Flag& flag) {
   if (!flag.value.empty()) return flag.value;
   switch (flag.kind) {
-    case FlagKind::Switch: return "";
-    case FlagKind::Text: return "TEXT";
-    case FlagKind::Count: return "N";
-    case FlagKind::Number: return "X";
-    case FlagKind::Bytes: return "BYTES";
-    case FlagKind::Duration: return "TIME";
-    case FlagKind::Choice: return "NAME";
-    case FlagKind::List: return "LIST";
+    case FlagKind::Switch:
+      return "";
+    case FlagKind::Text:
+      return "TEXT";
+    case FlagKind::Count:
+      return "N";
+    case FlagKind::Number:
+      return "X";
+    case FlagKind::Bytes:
+      return "BYTES";
+    case FlagKind::Duration:
+      return "TIME";
+    case FlagKind::Choice:
+      return "NAME";
+    case FlagKind::List:
+      return "LIST";
   }
   return "";
 }
 
 class Parser {
  public:
-  Parser(const std::vector<Command>& commands, const std::vector<std::string>& words) :
-      commands_(commands), words_(words) {}
+  Parser(const std::vector<Command>& commands, const std::vector<std::string>& words)
+      : commands_(commands), words_(words) {}
 
   Result<Invocation> parse(const Environment& environment) {
     if (Status found = choose_command(); !found) return fail(found.error());
@@ -254,19 +272,23 @@ class Parser {
     for (size_t i = given; i < args.size(); ++i) {
       if (args[i].required) {
         return fail(Reason::InvalidArgument,
-                    fmt::format("{} needs {}: {}", invocation_.command_->name, args[i].name, args[i].help), help_hint());
+                    fmt::format("{} needs {}: {}", invocation_.command_->name, args[i].name, args[i].help),
+                    help_hint());
       }
     }
     bool open_ended = !args.empty() && args.back().rest;
     if (given > args.size() && !open_ended) {
-      return fail(Reason::InvalidArgument,
-                  fmt::format("{} does not take '{}'", invocation_.command_->name, invocation_.args_[args.size()]),
-                  help_hint());
+      return fail(
+          Reason::InvalidArgument,
+          fmt::format("{} does not take '{}'", invocation_.command_->name, invocation_.args_[args.size()]),
+          help_hint());
     }
     return {};
   }
 
-  std::string help_hint() const { return fmt::format("`tweendeck {} --help` explains", invocation_.command_->name); }
+  std::string help_hint() const {
+    return fmt::format("`tweendeck {} --help` explains", invocation_.command_->name);
+  }
 
   const std::vector<Command>& commands_;
   const std::vector<std::string>& words_;
@@ -286,18 +308,30 @@ const Flag& Invocation::flag(std::string_view name) const {
   return *found;
 }
 
-bool Invocation::is_set(std::string_view name) const { return values_.find(name) != values_.end(); }
-bool Invocation::on(std::string_view name) const { return text(name) == "true"; }
+bool Invocation::is_set(std::string_view name) const {
+  return values_.find(name) != values_.end();
+}
+bool Invocation::on(std::string_view name) const {
+  return text(name) == "true";
+}
 
 std::string Invocation::text(std::string_view name) const {
   auto found = values_.find(name);
   return found == values_.end() ? std::string(flag(name).fallback) : found->second.back();
 }
 
-uint64_t Invocation::count(std::string_view name) const { return parse_count(text(name), flag(name).max, name).value_or(0); }
-double Invocation::number(std::string_view name) const { return parse_number(text(name), name).value_or(0); }
-uint64_t Invocation::bytes(std::string_view name) const { return parse_bytes(text(name)).value_or(0); }
-Nanos Invocation::duration(std::string_view name) const { return parse_duration(text(name)).value_or(0); }
+uint64_t Invocation::count(std::string_view name) const {
+  return parse_count(text(name), flag(name).max, name).value_or(0);
+}
+double Invocation::number(std::string_view name) const {
+  return parse_number(text(name), name).value_or(0);
+}
+uint64_t Invocation::bytes(std::string_view name) const {
+  return parse_bytes(text(name)).value_or(0);
+}
+Nanos Invocation::duration(std::string_view name) const {
+  return parse_duration(text(name)).value_or(0);
+}
 
 std::vector<std::string> Invocation::each(std::string_view name) const {
   auto found = values_.find(name);

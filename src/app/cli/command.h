@@ -1,12 +1,14 @@
-// The command table: one description per command from which parsing, --help, completion and the reference page
-// all come, so that they cannot disagree.
+// The command table: one description per command from which parsing, --help, completion and the reference
+// page all come, so that they cannot disagree.
 //
-//   Command stop{.name = "stop", .summary = "...", .args = {{.name = "NAME", .complete = Complete::Deployment}},
+//   Command stop{.name = "stop", .summary = "...", .args = {{.name = "NAME", .complete =
+//   Complete::Deployment}},
 //                .flags = {{.name = "drain", .kind = FlagKind::Duration, .fallback = "30s", .help = "..."}},
 //                .run = run_stop};
 //
-// Values are checked against their kind while parsing, so a command only sees well-formed ones; its typed getters
-// cannot fail. Order of precedence: flag, environment variable of the flag, fallback. Pure except Command::run.
+// Values are checked against their kind while parsing, so a command only sees well-formed ones; its typed
+// getters cannot fail. Order of precedence: flag, environment variable of the flag, fallback. Pure except
+// Command::run.
 #pragma once
 
 #include <cstdint>
@@ -28,15 +30,15 @@ enum class FlagKind : uint8_t { Switch, Text, Count, Number, Bytes, Duration, Ch
 enum class Complete : uint8_t { None, File, Directory, Deployment, Replica, Device, Model, Command };
 
 struct Flag {
-  std::string_view name = {};            // without the dashes
-  char letter = 0;                  // short form; 0 = none
+  std::string_view name = {};  // without the dashes
+  char letter = 0;             // short form; 0 = none
   FlagKind kind = FlagKind::Switch;
-  std::string_view value = {};           // placeholder in help: "BYTES"; "" = from the kind
-  std::string_view fallback = {};        // "" = not set
+  std::string_view value = {};     // placeholder in help: "BYTES"; "" = from the kind
+  std::string_view fallback = {};  // "" = not set
   std::string_view help = {};
-  std::string_view env = {};             // environment variable that sets it too; "" = none
+  std::string_view env = {};                   // environment variable that sets it too; "" = none
   std::vector<std::string_view> choices = {};  // Choice
-  uint64_t max = UINT32_MAX;        // Count
+  uint64_t max = UINT32_MAX;                   // Count
   Complete complete = Complete::None;
   bool hidden = false;
 };
@@ -45,7 +47,7 @@ struct Arg {
   std::string_view name = {};  // in capitals
   std::string_view help = {};
   bool required = true;
-  bool rest = false;      // takes all that follow; only the last
+  bool rest = false;  // takes all that follow; only the last
   Complete complete = Complete::None;
 };
 
@@ -80,10 +82,10 @@ class Invocation {
   const Command& command() const { return *command_; }
   bool help() const { return is_set("help"); }
 
-  bool is_set(std::string_view flag) const;        // given by flag or environment
-  bool on(std::string_view flag) const;            // Switch
-  std::string text(std::string_view flag) const;   // "" when unset
-  uint64_t count(std::string_view flag) const;     // 0 when unset, like the next three
+  bool is_set(std::string_view flag) const;       // given by flag or environment
+  bool on(std::string_view flag) const;           // Switch
+  std::string text(std::string_view flag) const;  // "" when unset
+  uint64_t count(std::string_view flag) const;    // 0 when unset, like the next three
   double number(std::string_view flag) const;
   uint64_t bytes(std::string_view flag) const;
   Nanos duration(std::string_view flag) const;

@@ -45,7 +45,8 @@ Error refusal(const std::vector<std::string>& words) {
 }
 
 TEST(Parse, TakesFlagsBeforeBetweenAndAfterArguments) {
-  auto in = parse_words({"--state-dir", "/s", "serve", "-n", "3", "--memory=2Gi", "smollm2", "--no-wait", "-ojson"});
+  auto in = parse_words(
+      {"--state-dir", "/s", "serve", "-n", "3", "--memory=2Gi", "smollm2", "--no-wait", "-ojson"});
   ASSERT_TRUE(in) << in.error().message;
   EXPECT_EQ(in->command().name, "serve");
   EXPECT_EQ(in->text("state-dir"), "/s");
@@ -96,10 +97,16 @@ TEST(Parse, NearMissesAreNamed) {
 }
 
 TEST(Parse, MalformedValuesNameTheFlag) {
-  for (const std::vector<std::string>& words : std::vector<std::vector<std::string>>{
-           {"serve", "m", "--memory", "lots"}, {"serve", "m", "--replicas", "-1"}, {"serve", "m", "--replicas", "1001"},
-           {"serve", "m", "--drain", "soon"}, {"serve", "m", "--rate", "nan"}, {"serve", "m", "--rate", "-2"},
-           {"serve", "m", "--policy", "best"}, {"serve", "m", "--no-wait=maybe"}, {"serve", "m", "--memory"}}) {
+  for (const std::vector<std::string>& words :
+       std::vector<std::vector<std::string>>{{"serve", "m", "--memory", "lots"},
+                                             {"serve", "m", "--replicas", "-1"},
+                                             {"serve", "m", "--replicas", "1001"},
+                                             {"serve", "m", "--drain", "soon"},
+                                             {"serve", "m", "--rate", "nan"},
+                                             {"serve", "m", "--rate", "-2"},
+                                             {"serve", "m", "--policy", "best"},
+                                             {"serve", "m", "--no-wait=maybe"},
+                                             {"serve", "m", "--memory"}}) {
     Error error = refusal(words);
     EXPECT_EQ(error.reason, Reason::InvalidArgument);
     EXPECT_THAT(error.message, HasSubstr(words[2].substr(0, words[2].find('=')))) << words[2];

@@ -62,7 +62,8 @@ complete -c tweendeck -f -a '(__tweendeck_complete)'
 
 class Completer {
  public:
-  Completer(const std::vector<Command>& commands, const DynamicNames& names) : commands_(commands), names_(names) {}
+  Completer(const std::vector<Command>& commands, const DynamicNames& names)
+      : commands_(commands), names_(names) {}
 
   Completion run(const std::vector<std::string>& words) {
     std::string typed = words.empty() ? std::string() : words.back();

@@ -1,5 +1,6 @@
-// Shell completion. The scripts are thin: they hand the words typed so far to the hidden command `__complete`, which
-// answers one candidate per line, so that every shell completes the same and names of running things are fresh.
+// Shell completion. The scripts are thin: they hand the words typed so far to the hidden command
+// `__complete`, which answers one candidate per line, so that every shell completes the same and names of
+// running things are fresh.
 #pragma once
 
 #include <functional>

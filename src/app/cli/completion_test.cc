@@ -29,7 +29,8 @@ std::vector<std::string> words(const std::vector<std::string>& typed) {
     return {};
   };
   std::vector<std::string> out;
-  for (const Candidate& candidate : complete(commands(), typed, names).candidates) out.push_back(candidate.word);
+  for (const Candidate& candidate : complete(commands(), typed, names).candidates)
+    out.push_back(candidate.word);
   return out;
 }
 
@@ -51,8 +52,9 @@ TEST(Completion, ValuesOfFlags) {
 }
 
 TEST(Completion, FilesAreLeftToTheShell) {
-  EXPECT_EQ(complete(commands(), {"--state-dir", ""}, [](Complete) { return std::vector<Candidate>(); }).files,
-            Complete::Directory);
+  EXPECT_EQ(
+      complete(commands(), {"--state-dir", ""}, [](Complete) { return std::vector<Candidate>(); }).files,
+      Complete::Directory);
 }
 
 TEST(Completion, KnowsThreeShells) {

@@ -70,7 +70,9 @@ std::string flag_section(std::string_view title, const std::vector<Flag>& flags)
   return out.empty() ? out : fmt::format("\n{}:\n{}", title, out);
 }
 
-std::string anchor(std::string_view name) { return fmt::format("[{}](#{})", name, name); }
+std::string anchor(std::string_view name) {
+  return fmt::format("[{}](#{})", name, name);
+}
 
 std::string markdown_cell(std::string_view text) {
   std::string out;
@@ -85,8 +87,8 @@ std::string flag_table(const std::vector<Flag>& flags) {
   std::string rows;
   for (const Flag& flag : flags) {
     if (flag.hidden) continue;
-    std::string label = flag.letter != 0 ? fmt::format("-{}, --{}", flag.letter, flag.name)
-                                         : fmt::format("--{}", flag.name);
+    std::string label =
+        flag.letter != 0 ? fmt::format("-{}, --{}", flag.letter, flag.name) : fmt::format("--{}", flag.name);
     if (!value_name(flag).empty()) label += fmt::format(" {}", value_name(flag));
     rows += fmt::format("| `{}` | {} |\n", label, markdown_cell(flag_help(flag)));
   }
@@ -94,12 +96,14 @@ std::string flag_table(const std::vector<Flag>& flags) {
 }
 
 std::string command_section(const Command& command) {
-  std::string out = fmt::format("\n## {}\n\n{}.\n\n```\n{}\n```\n", command.name, command.summary, usage_line(command));
+  std::string out =
+      fmt::format("\n## {}\n\n{}.\n\n```\n{}\n```\n", command.name, command.summary, usage_line(command));
   if (!command.about.empty()) out += fmt::format("\n{}\n", command.about);
   if (!command.args.empty()) {
     out += "\n| argument | meaning |\n|---|---|\n";
     for (const Arg& arg : command.args) {
-      out += fmt::format("| `{}` | {}{} |\n", arg.name, markdown_cell(arg.help), arg.required ? "" : " (optional)");
+      out += fmt::format("| `{}` | {}{} |\n", arg.name, markdown_cell(arg.help),
+                         arg.required ? "" : " (optional)");
     }
   }
   out += flag_table(command.flags);
@@ -129,7 +133,8 @@ std::string overview(const std::vector<Command>& commands) {
   for (std::string_view group : groups) {
     out += fmt::format("\n{}:\n", group);
     for (const Command& command : commands) {
-      if (!command.hidden && command.group == group) out += fmt::format("  {:12} {}\n", command.name, command.summary);
+      if (!command.hidden && command.group == group)
+        out += fmt::format("  {:12} {}\n", command.name, command.summary);
     }
   }
   out += flag_section("Every command takes", common_flags());
@@ -160,9 +165,12 @@ std::string help_of(const Command& command) {
 std::string cli_reference(const std::vector<Command>& commands) {
   std::string out =
       "# Commands\n\n"
-      "Generated from the command table (`tweendeck __reference cli`); edit `src/app/commands/`, not this page.\n\n"
-      "Exit codes are listed in [exit-codes.md](exit-codes.md), reason codes in [reasons.md](reasons.md), what `-o json`\n"
-      "prints in [local-api.md](local-api.md). A flag wins over its environment variable, that over the default.\n\n"
+      "Generated from the command table (`tweendeck __reference cli`); edit `src/app/commands/`, not this "
+      "page.\n\n"
+      "Exit codes are listed in [exit-codes.md](exit-codes.md), reason codes in [reasons.md](reasons.md), "
+      "what `-o json`\n"
+      "prints in [local-api.md](local-api.md). A flag wins over its environment variable, that over the "
+      "default.\n\n"
       "| command | does |\n|---|---|\n";
   for (const Command& command : commands) {
     if (!command.hidden) out += fmt::format("| {} | {} |\n", anchor(command.name), command.summary);
@@ -185,20 +193,23 @@ std::string exit_code_reference() {
       {ExitCode::Usage, "the command line, a file or a value is malformed"},
       {ExitCode::Unreachable, "no daemon answers"},
       {ExitCode::NotFound, "the named thing does not exist"},
-      {ExitCode::Refused, "understood, but it cannot be done now: it does not fit, is starting, stopping or full"},
+      {ExitCode::Refused,
+       "understood, but it cannot be done now: it does not fit, is starting, stopping or full"},
       {ExitCode::Conflict, "it exists already, or somebody else owns it"},
       {ExitCode::Timeout, "it took longer than its limit"},
   };
   std::string out =
       "# Exit codes\n\n"
-      "Generated (`tweendeck __reference exit-codes`). The codes are stable; scripts may rely on them. A command that was\n"
+      "Generated (`tweendeck __reference exit-codes`). The codes are stable; scripts may rely on them. A "
+      "command that was\n"
       "interrupted with Ctrl-C returns 130.\n\n| code | meaning | reasons |\n|---|---|---|\n";
   for (const Row& row : kRows) {
     std::vector<std::string_view> reasons;
     for (size_t i = 0; i < reason_count(); ++i) {
       if (exit_code(static_cast<Reason>(i)) == row.code) reasons.push_back(to_string(static_cast<Reason>(i)));
     }
-    out += fmt::format("| {} | {} | {} |\n", static_cast<int>(row.code), row.meaning, fmt::join(reasons, ", "));
+    out +=
+        fmt::format("| {} | {} | {} |\n", static_cast<int>(row.code), row.meaning, fmt::join(reasons, ", "));
   }
   return out;
 }
@@ -206,7 +217,8 @@ std::string exit_code_reference() {
 std::string reason_reference() {
   std::string out =
       "# Reason codes\n\n"
-      "Generated from `src/base/reason.def` (`tweendeck __reference reasons`). Errors, events, logs, metric labels, JSON and\n"
+      "Generated from `src/base/reason.def` (`tweendeck __reference reasons`). Errors, events, logs, metric "
+      "labels, JSON and\n"
       "`tweendeck why` use the same words. Names are never changed, only added.\n\n"
       "| reason | means | exit code | HTTP status |\n|---|---|---|---|\n";
   for (size_t i = 0; i < reason_count(); ++i) {

@@ -10,12 +10,15 @@ using testing::HasSubstr;
 using testing::Not;
 
 TEST(Help, NamesEveryVisibleFlagWithItsDefault) {
-  Command command{.name = "serve",
-                  .summary = "Serve a model",
-                  .args = {{.name = "MODEL", .help = "what"}, {.name = "MORE", .help = "x", .required = false, .rest = true}},
-                  .flags = {{.name = "replicas", .letter = 'n', .kind = FlagKind::Count, .fallback = "1", .help = "how many"},
-                            {.name = "inner", .help = "not for people", .hidden = true}},
-                  .examples = {{"serve smollm2", "a real model"}}};
+  Command command{
+      .name = "serve",
+      .summary = "Serve a model",
+      .args = {{.name = "MODEL", .help = "what"},
+               {.name = "MORE", .help = "x", .required = false, .rest = true}},
+      .flags =
+          {{.name = "replicas", .letter = 'n', .kind = FlagKind::Count, .fallback = "1", .help = "how many"},
+           {.name = "inner", .help = "not for people", .hidden = true}},
+      .examples = {{"serve smollm2", "a real model"}}};
   std::string help = help_of(command);
   EXPECT_THAT(help, HasSubstr("tweendeck serve MODEL [MORE...] [flags]"));
   EXPECT_THAT(help, HasSubstr("-n, --replicas N"));

@@ -17,13 +17,20 @@ constexpr size_t kColumnGap = 2;
 
 std::string_view escape_of(Style style) {
   switch (style) {
-    case Style::Plain: return "";
-    case Style::Bold: return "\x1b[1m";
-    case Style::Dim: return "\x1b[2m";
-    case Style::Good: return "\x1b[32m";
-    case Style::Warn: return "\x1b[33m";
-    case Style::Bad: return "\x1b[31m";
-    case Style::Accent: return "\x1b[36m";
+    case Style::Plain:
+      return "";
+    case Style::Bold:
+      return "\x1b[1m";
+    case Style::Dim:
+      return "\x1b[2m";
+    case Style::Good:
+      return "\x1b[32m";
+    case Style::Warn:
+      return "\x1b[33m";
+    case Style::Bad:
+      return "\x1b[31m";
+    case Style::Accent:
+      return "\x1b[36m";
   }
   return "";
 }
@@ -48,7 +55,9 @@ winsize window_of(int fd) {
   return size;
 }
 
-void write_to(std::FILE* file, std::string_view text) { std::fwrite(text.data(), 1, text.size(), file); }
+void write_to(std::FILE* file, std::string_view text) {
+  std::fwrite(text.data(), 1, text.size(), file);
+}
 
 }  // namespace
 
@@ -74,7 +83,8 @@ size_t display_width(std::string_view text) {
     }
     size_t length = std::min(sequence_length(lead), text.size() - i);
     uint32_t code = length == 1 ? lead : lead & (0xffu >> (length + 1));
-    for (size_t k = 1; k < length; ++k) code = (code << 6) | (static_cast<unsigned char>(text[i + k]) & 0x3fu);
+    for (size_t k = 1; k < length; ++k)
+      code = (code << 6) | (static_cast<unsigned char>(text[i + k]) & 0x3fu);
     width += is_wide(code) ? 2 : 1;
     i += length;
   }
@@ -111,7 +121,9 @@ std::string Table::render(bool color) const {
   return out;
 }
 
-void Output::print(std::string_view text) const { write_to(out, text); }
+void Output::print(std::string_view text) const {
+  write_to(out, text);
+}
 
 void Output::line(std::string_view text) const {
   write_to(out, text);
@@ -141,7 +153,9 @@ void Output::error(const Error& error) const {
   if (!error.hint.empty()) write_to(err, fmt::format(" hint: {}\n", error.hint));
 }
 
-void Output::flush() const { std::fflush(out); }
+void Output::flush() const {
+  std::fflush(out);
+}
 
 Output terminal_output(const Invocation* invocation, const Environment& environment) {
   Output output;
@@ -160,8 +174,8 @@ Output terminal_output(const Invocation* invocation, const Environment& environm
 }
 
 std::string error_json(const Error& error) {
-  return fmt::format(R"({{"error":{{"reason":{},"message":{},"hint":{}}}}})", json_quote(to_string(error.reason)),
-                     json_quote(error.message), json_quote(error.hint));
+  return fmt::format(R"({{"error":{{"reason":{},"message":{},"hint":{}}}}})",
+                     json_quote(to_string(error.reason)), json_quote(error.message), json_quote(error.hint));
 }
 
 void Progress::update(const std::string& text) {

@@ -1,8 +1,9 @@
 // What commands write, and how: colours, tables, progress, errors.
 //
-// Results go to stdout, everything else to stderr. Colour needs a terminal and neither NO_COLOR, TERM=dumb nor
-// --no-color (CLICOLOR_FORCE forces it); it never carries meaning alone. Progress overprints one line on a terminal
-// and writes one line per change elsewhere. One thread only.
+// Results go to stdout, everything else to stderr. Colour needs a terminal and neither NO_COLOR, TERM=dumb
+// nor
+// --no-color (CLICOLOR_FORCE forces it); it never carries meaning alone. Progress overprints one line on a
+// terminal and writes one line per change elsewhere. One thread only.
 #pragma once
 
 #include <cstdio>
@@ -20,7 +21,7 @@ enum class Style : uint8_t { Plain, Bold, Dim, Good, Warn, Bad, Accent };
 struct ColorRules {
   bool is_terminal = false;
   bool no_color_flag = false;
-  std::string no_color = {};         // values of the environment variables
+  std::string no_color = {};  // values of the environment variables
   std::string term = {};
   std::string clicolor_force = {};
 };
@@ -31,7 +32,8 @@ std::string paint(std::string_view text, Style style, bool color);
 // Columns a text takes in a terminal: code points, wide East Asian ones as two, colour escapes as none.
 size_t display_width(std::string_view text);
 
-// Rows of cells, the first row is the header. Columns are padded to their widest cell; the last is not padded.
+// Rows of cells, the first row is the header. Columns are padded to their widest cell; the last is not
+// padded.
 class Table {
  public:
   explicit Table(std::vector<std::string> header) : header_(std::move(header)) {}
@@ -56,11 +58,11 @@ struct Output {
   bool out_is_terminal = false;
   bool err_is_terminal = false;
 
-  void print(std::string_view text) const;       // to stdout, as it is
-  void line(std::string_view text) const;        // to stdout, with a line feed
-  void note(std::string_view text) const;        // to stderr, nothing with -o json
-  void warn(const Error& warning) const;         // to stderr
-  void error(const Error& error) const;          // to stderr; one JSON object with -o json
+  void print(std::string_view text) const;  // to stdout, as it is
+  void line(std::string_view text) const;   // to stdout, with a line feed
+  void note(std::string_view text) const;   // to stderr, nothing with -o json
+  void warn(const Error& warning) const;    // to stderr
+  void error(const Error& error) const;     // to stderr; one JSON object with -o json
   void flush() const;
   std::string good(std::string_view text) const { return paint(text, Style::Good, out_color); }
   std::string dim(std::string_view text) const { return paint(text, Style::Dim, out_color); }

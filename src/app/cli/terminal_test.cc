@@ -11,7 +11,8 @@ TEST(Color, NeedsATerminalAndNobodyWhoForbidsIt) {
   EXPECT_FALSE(use_color({.is_terminal = false, .term = "xterm"}));
   EXPECT_FALSE(use_color({.is_terminal = true, .term = "dumb"}));
   EXPECT_FALSE(use_color({.is_terminal = true, .no_color = "1", .term = "xterm"}));
-  EXPECT_FALSE(use_color({.is_terminal = true, .no_color_flag = true, .term = "xterm", .clicolor_force = "1"}));
+  EXPECT_FALSE(
+      use_color({.is_terminal = true, .no_color_flag = true, .term = "xterm", .clicolor_force = "1"}));
   EXPECT_TRUE(use_color({.is_terminal = false, .clicolor_force = "1"}));
   EXPECT_FALSE(use_color({.is_terminal = false, .clicolor_force = "0"}));
 }

@@ -63,8 +63,10 @@ size_t on_header(char* data, size_t, size_t size, void* context) {
   std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
   if (name != kReplicaHeader) return size;
   std::string_view value = line.substr(colon + 1);
-  while (!value.empty() && std::isspace(static_cast<unsigned char>(value.front())) != 0) value.remove_prefix(1);
-  while (!value.empty() && std::isspace(static_cast<unsigned char>(value.back())) != 0) value.remove_suffix(1);
+  while (!value.empty() && std::isspace(static_cast<unsigned char>(value.front())) != 0)
+    value.remove_prefix(1);
+  while (!value.empty() && std::isspace(static_cast<unsigned char>(value.back())) != 0)
+    value.remove_suffix(1);
   static_cast<Transfer*>(context)->answer.replica = value;
   return size;
 }
@@ -152,7 +154,8 @@ struct ChatClient::Impl {
 
     ChatAnswer& answer = transfer->answer;
     answer.ended = clock.now();
-    if (answer.first_token == 0) answer.first_token = transfer->first_byte != 0 ? transfer->first_byte : answer.ended;
+    if (answer.first_token == 0)
+      answer.first_token = transfer->first_byte != 0 ? transfer->first_byte : answer.ended;
     if (answer.last_token == 0) answer.last_token = answer.first_token;
     if (answer.usage.output_tokens == 0) answer.usage.output_tokens = transfer->pieces;
     if (status != 0 && status != 200) {
@@ -160,7 +163,8 @@ struct ChatClient::Impl {
     } else if (code != CURLE_OK) {
       answer.status = fail(transport_error(code, target.base_url));
     } else if (!transfer->stream_error.empty()) {
-      answer.status = fail(Reason::UpstreamFailed, transfer->stream_error, "`tweendeck events` tells what happened");
+      answer.status =
+          fail(Reason::UpstreamFailed, transfer->stream_error, "`tweendeck events` tells what happened");
     }
     transfer->on_done(answer);
   }
@@ -193,11 +197,16 @@ Status ChatClient::wait(Nanos at_most) {
     auto timeout_ms = static_cast<int>((at_most + kMillisecond - 1) / kMillisecond);
     code = curl_multi_poll(impl_->multi, nullptr, 0, timeout_ms, nullptr);
   }
-  if (code != CURLM_OK) return fail(Reason::IoError, fmt::format("HTTP client: {}", curl_multi_strerror(code)));
+  if (code != CURLM_OK)
+    return fail(Reason::IoError, fmt::format("HTTP client: {}", curl_multi_strerror(code)));
   return {};
 }
 
-size_t ChatClient::active() const { return impl_->transfers.size(); }
-void ChatClient::cancel_all() { impl_->cancel_all(); }
+size_t ChatClient::active() const {
+  return impl_->transfers.size();
+}
+void ChatClient::cancel_all() {
+  impl_->cancel_all();
+}
 
 }  // namespace tweendeck::client

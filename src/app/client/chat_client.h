@@ -1,11 +1,12 @@
-// Many streamed chat requests at once over one thread, with precise arrival times: the client of `run` and `bench`.
+// Many streamed chat requests at once over one thread, with precise arrival times: the client of `run` and
+// `bench`.
 //
 //   ChatClient client({.base_url = "http://127.0.0.1:8080"}, clock);
 //   client.start(request, on_text, on_done);
 //   while (client.active() > 0) client.wait(100 * kMillisecond);
 //
-// Callbacks run inside wait() and may start further requests. Not thread-safe. A request that is still running when the
-// client goes is aborted.
+// Callbacks run inside wait() and may start further requests. Not thread-safe. A request that is still
+// running when the client goes is aborted.
 #pragma once
 
 #include <functional>
@@ -19,20 +20,20 @@
 namespace tweendeck::client {
 
 struct ChatTarget {
-  std::string base_url = {};  // without /v1
-  std::string api_key = {};  // sent as a bearer token when not empty
-  std::string ca_file = {};  // for https: trust these certificates instead of the system's
+  std::string base_url = {};      // without /v1
+  std::string api_key = {};       // sent as a bearer token when not empty
+  std::string ca_file = {};       // for https: trust these certificates instead of the system's
   Nanos timeout = 600 * kSecond;  // of one request
 };
 
 struct ChatAnswer {
-  Status status;               // the error of a request that failed
+  Status status;  // the error of a request that failed
   std::string text;
   std::string finish_reason;
-  Usage usage;                 // output_tokens counts events when the server told none
-  std::string replica;         // as the gateway named it
-  Nanos sent = 0;              // on the clock's monotonic line
-  Nanos first_token = 0;       // of the first event with text; of the first byte when none had any
+  Usage usage;            // output_tokens counts events when the server told none
+  std::string replica;    // as the gateway named it
+  Nanos sent = 0;         // on the clock's monotonic line
+  Nanos first_token = 0;  // of the first event with text; of the first byte when none had any
   Nanos last_token = 0;
   Nanos ended = 0;
 };

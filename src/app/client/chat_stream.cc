@@ -94,8 +94,10 @@ Error chat_error(int status, std::string_view body) {
   std::string message(error["message"].text_or(""));
   if (message.empty()) message = fmt::format("HTTP {}: {}", status, body.substr(0, kMaxQuotedBodyBytes));
   // The gateway's errors carry a reason as `code`; an engine's own do not.
-  Reason reason = parse_reason(error["code"].text_or("")).value_or(
-      status == 404 ? Reason::NotFound : status >= 500 ? Reason::UpstreamFailed : Reason::MalformedRequest);
+  Reason reason = parse_reason(error["code"].text_or(""))
+                      .value_or(status == 404   ? Reason::NotFound
+                                : status >= 500 ? Reason::UpstreamFailed
+                                                : Reason::MalformedRequest);
   return {reason, std::move(message), std::string(error["hint"].text_or(""))};
 }
 

@@ -33,12 +33,12 @@ struct Usage {
 
 // What one event says. `pieces` counts events that carried generated text, for servers that report no usage.
 struct ChatProgress {
-  std::string text;            // new in this event
-  bool done = false;           // [DONE]
+  std::string text;   // new in this event
+  bool done = false;  // [DONE]
   bool has_usage = false;
   Usage usage;
   std::string finish_reason;
-  std::string error;           // an error object inside the stream
+  std::string error;  // an error object inside the stream
 };
 ChatProgress read_chat_event(std::string_view data);
 
@@ -50,9 +50,9 @@ struct ChatMessage {
 struct ChatRequest {
   std::string model = {};
   std::vector<ChatMessage> messages = {};
-  uint32_t max_tokens = 0;     // 0 = the server's choice
-  double temperature = -1;     // negative = the server's choice
-  bool ignore_eos = false;     // exactly max_tokens, for benchmarks
+  uint32_t max_tokens = 0;  // 0 = the server's choice
+  double temperature = -1;  // negative = the server's choice
+  bool ignore_eos = false;  // exactly max_tokens, for benchmarks
 };
 std::string chat_body(const ChatRequest& request);
 

@@ -55,8 +55,8 @@ TEST(ChatEvent, ReadsTextFinishAndUsage) {
 }
 
 TEST(ChatBody, IsWhatTheServerNeeds) {
-  auto body = net::parse_json(chat_body({.model = "m", .messages = {{"user", "say \"hi\"\n"}}, .max_tokens = 5,
-                                         .ignore_eos = true}));
+  auto body = net::parse_json(
+      chat_body({.model = "m", .messages = {{"user", "say \"hi\"\n"}}, .max_tokens = 5, .ignore_eos = true}));
   ASSERT_TRUE(body);
   EXPECT_EQ((*body)["messages"].items()[0]["content"].text_or(""), "say \"hi\"\n");
   EXPECT_EQ((*body)["max_tokens"].integer_or(0), 5);

@@ -11,12 +11,22 @@
 namespace tweendeck::client {
 
 std::vector<cli::Flag> gateway_flags() {
-  return {{.name = "gateway", .kind = cli::FlagKind::Text, .value = "URL",
-           .help = "another gateway, for example https://deck:8080 (default: the local daemon's)", .env = "TWEENDECK_GATEWAY"},
-          {.name = "api-key-file", .kind = cli::FlagKind::Text, .value = "FILE", .help = "file whose first line is the API key",
-           .env = "TWEENDECK_API_KEY_FILE", .complete = cli::Complete::File},
-          {.name = "ca", .kind = cli::FlagKind::Text, .value = "FILE",
-           .help = "certificates to trust for https instead of the system's", .complete = cli::Complete::File}};
+  return {{.name = "gateway",
+           .kind = cli::FlagKind::Text,
+           .value = "URL",
+           .help = "another gateway, for example https://deck:8080 (default: the local daemon's)",
+           .env = "TWEENDECK_GATEWAY"},
+          {.name = "api-key-file",
+           .kind = cli::FlagKind::Text,
+           .value = "FILE",
+           .help = "file whose first line is the API key",
+           .env = "TWEENDECK_API_KEY_FILE",
+           .complete = cli::Complete::File},
+          {.name = "ca",
+           .kind = cli::FlagKind::Text,
+           .value = "FILE",
+           .help = "certificates to trust for https instead of the system's",
+           .complete = cli::Complete::File}};
 }
 
 Result<ChatTarget> gateway_target(const cli::Invocation& in) {

@@ -20,7 +20,8 @@ constexpr int64_t kCallTimeoutMs = 120'000;
 // Whether this process may not even try to reach the socket.
 bool access_denied(const std::string& state_dir) {
   for (const std::string& path : {state_dir + "/socket", find_socket_path(state_dir)}) {
-    if (::access(path.c_str(), path.ends_with("/socket") ? R_OK : R_OK | W_OK) != 0 && errno == EACCES) return true;
+    if (::access(path.c_str(), path.ends_with("/socket") ? R_OK : R_OK | W_OK) != 0 && errno == EACCES)
+      return true;
   }
   return false;
 }
@@ -39,17 +40,20 @@ bool daemon_lives(const std::string& state_dir) {
 Error explain_unreachable(const std::string& state_dir, Error error) {
   if (error.reason != Reason::DaemonUnreachable) return error;
   if (access_denied(state_dir)) {
-    return {Reason::PermissionDenied, fmt::format("this user may not use the daemon's state directory {}", state_dir),
+    return {Reason::PermissionDenied,
+            fmt::format("this user may not use the daemon's state directory {}", state_dir),
             "run it as the daemon's user or as root, or name your own daemon with --state-dir"};
   }
   if (daemon_lives(state_dir)) {
-    return {Reason::DaemonUnreachable, fmt::format("the daemon of the state directory {} does not answer: it starts or stops", state_dir),
-            "try again in a moment"};
+    return {
+        Reason::DaemonUnreachable,
+        fmt::format("the daemon of the state directory {} does not answer: it starts or stops", state_dir),
+        "try again in a moment"};
   }
   if (size_t living = serving::living_replicas(state_dir); living > 0) {
     return {Reason::DaemonUnreachable,
-            fmt::format("the daemon of the state directory {} is not running, {} replica{} still {}", state_dir, living,
-                        living == 1 ? "" : "s", living == 1 ? "is" : "are"),
+            fmt::format("the daemon of the state directory {} is not running, {} replica{} still {}",
+                        state_dir, living, living == 1 ? "" : "s", living == 1 ? "is" : "are"),
             "`tweendeck up --detach` adopts them, then `tweendeck down` stops them"};
   }
   return {Reason::DaemonUnreachable, fmt::format("no daemon answers for the state directory {}", state_dir),
@@ -64,7 +68,8 @@ std::optional<std::string> process_environment(std::string_view name) {
 LocalApi::LocalApi(std::string state_dir) : state_dir_(std::move(state_dir)) {
   net::ControlClient::Limits limits;
   limits.total_timeout_ms = kCallTimeoutMs;
-  client_ = std::make_unique<net::ControlClient>(net::ControlClient::unix_socket(find_socket_path(state_dir_)), limits);
+  client_ = std::make_unique<net::ControlClient>(
+      net::ControlClient::unix_socket(find_socket_path(state_dir_)), limits);
 }
 
 Result<std::string> state_dir_of(const cli::Invocation& in) {
@@ -84,7 +89,8 @@ Result<ApiAnswer> LocalApi::call(std::string_view method, std::string_view path,
   Result<std::string> text = client_->call(method, path, body);
   if (!text) return fail(explain_unreachable(state_dir_, text.error()));
   Result<net::JsonValue> json = net::parse_json(*text);
-  if (!json) return fail(Reason::Internal, fmt::format("the daemon's answer to {} {} is no JSON", method, path));
+  if (!json)
+    return fail(Reason::Internal, fmt::format("the daemon's answer to {} {} is no JSON", method, path));
   return ApiAnswer{std::move(*text), std::move(*json)};
 }
 

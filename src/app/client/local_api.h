@@ -18,7 +18,8 @@ struct ApiAnswer {
   net::JsonValue json;
 };
 
-// The state directory that a command works on. Errors: InvalidArgument for an empty --state-dir; of resolve_state_dir.
+// The state directory that a command works on. Errors: InvalidArgument for an empty --state-dir; of
+// resolve_state_dir.
 Result<std::string> state_dir_of(const cli::Invocation& in);
 
 class LocalApi {
@@ -42,8 +43,9 @@ class LocalApi {
   std::unique_ptr<net::ControlClient> client_;
 };
 
-// What a DaemonUnreachable means for a state directory, with the way out: no permission (PermissionDenied), a daemon
-// that starts or stops, replicas whose daemon is gone, or nothing at all. Other errors stay as they are.
+// What a DaemonUnreachable means for a state directory, with the way out: no permission (PermissionDenied), a
+// daemon that starts or stops, replicas whose daemon is gone, or nothing at all. Other errors stay as they
+// are.
 Error explain_unreachable(const std::string& state_dir, Error error);
 
 std::optional<std::string> process_environment(std::string_view name);

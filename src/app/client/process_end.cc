@@ -11,7 +11,8 @@ bool process_ended(int64_t pid) {
   if (!file || !std::getline(file, stat)) return true;
   // The name in parentheses may hold anything; the state follows its last one.
   size_t state = stat.rfind(") ");
-  return state != std::string::npos && state + 2 < stat.size() && (stat[state + 2] == 'Z' || stat[state + 2] == 'X');
+  return state != std::string::npos && state + 2 < stat.size() &&
+         (stat[state + 2] == 'Z' || stat[state + 2] == 'X');
 }
 
 }  // namespace tweendeck::client

@@ -22,7 +22,8 @@ uint64_t hash_of(std::string_view text) {
 
 }  // namespace
 
-Result<std::string> resolve_state_dir(const std::string& given, bool is_root, const cli::Environment& environment) {
+Result<std::string> resolve_state_dir(const std::string& given, bool is_root,
+                                      const cli::Environment& environment) {
   std::filesystem::path path = given;
   if (given.empty() && is_root) {
     path = "/var/lib/tweendeck";

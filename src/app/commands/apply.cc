@@ -35,10 +35,12 @@ Result<std::string> read_file(const std::string& path) {
 
 Result<int> run(const cli::Invocation& in, cli::Output& output) {
   std::string path = in.text("file");
-  if (path.empty()) return fail(Reason::InvalidArgument, "apply needs a file", "write apply -f FILE, or -f - for stdin");
+  if (path.empty())
+    return fail(Reason::InvalidArgument, "apply needs a file", "write apply -f FILE, or -f - for stdin");
   Result<std::string> text = read_file(path);
   if (!text) return fail(text.error());
-  Result<std::vector<serving::DeploymentSpec>> specs = serving::parse_apply_file(*text, path == "-" ? "stdin" : path);
+  Result<std::vector<serving::DeploymentSpec>> specs =
+      serving::parse_apply_file(*text, path == "-" ? "stdin" : path);
   if (!specs) return fail(specs.error());
   std::error_code ignored;
   std::string base = path == "-" ? std::filesystem::current_path(ignored).string()
@@ -56,7 +58,8 @@ Result<int> run(const cli::Invocation& in, cli::Output& output) {
     output.note(fmt::format("{} {}", text_of(applied, "name"), text_of(applied, "result")));
   }
   if (!in.on("no-wait") && !names.empty()) {
-    if (Status ready = wait_ready(*api, names, in.duration("timeout"), output); !ready) return fail(ready.error());
+    if (Status ready = wait_ready(*api, names, in.duration("timeout"), output); !ready)
+      return fail(ready.error());
     output.note(fmt::format("all {} are ready; `tweendeck ps` lists them", names.size()));
   }
   if (output.json) output.line(answer->text);
@@ -69,12 +72,20 @@ cli::Command apply_command() {
   return {.name = "apply",
           .group = kGroupServe,
           .summary = "Serve what a file describes: all of it or, when something is wrong, nothing",
-          .about = "The file is YAML: a list `deployments` whose entries have the keys name, model, replicas, memory, compute, device\n"
-                   "and so on, as the flags of `serve`. Deployments that it does not name stay as they are.",
-          .flags = {{.name = "file", .letter = 'f', .kind = cli::FlagKind::Text, .value = "FILE",
-                     .help = "the file; - is stdin", .complete = cli::Complete::File},
+          .about =
+              "The file is YAML: a list `deployments` whose entries have the keys name, model, replicas, "
+              "memory, compute, device\n"
+              "and so on, as the flags of `serve`. Deployments that it does not name stay as they are.",
+          .flags = {{.name = "file",
+                     .letter = 'f',
+                     .kind = cli::FlagKind::Text,
+                     .value = "FILE",
+                     .help = "the file; - is stdin",
+                     .complete = cli::Complete::File},
                     {.name = "no-wait", .help = "return as soon as it is accepted"},
-                    {.name = "timeout", .kind = cli::FlagKind::Duration, .fallback = "300s",
+                    {.name = "timeout",
+                     .kind = cli::FlagKind::Duration,
+                     .fallback = "300s",
                      .help = "how long to wait until all are ready"}},
           .examples = {{"apply -f deck.yaml", "serve several models at once"}},
           .exit_note = "2 when the file is malformed, 5 when something in it cannot be served",

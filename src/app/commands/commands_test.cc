@@ -44,8 +44,9 @@ TEST(CommandTable, IsComplete) {
       }
     }
   }
-  for (std::string_view name : {"up", "down", "devices", "serve", "apply", "scale", "stop", "ps", "run", "top", "logs", "why",
-                                "events", "doctor", "bench", "version", "completion", "help"}) {
+  for (std::string_view name :
+       {"up", "down", "devices", "serve", "apply", "scale", "stop", "ps", "run", "top", "logs", "why",
+        "events", "doctor", "bench", "version", "completion", "help"}) {
     EXPECT_TRUE(names.contains(name)) << name;
   }
 }
@@ -55,7 +56,8 @@ TEST(CommandTable, FallbacksAndExamplesAreValid) {
   for (const cli::Command& command : all_commands()) {
     for (const cli::Flag& flag : command.flags) {
       if (flag.fallback.empty() || flag.kind == cli::FlagKind::Switch) continue;
-      std::vector<std::string> words = {std::string(command.name), "--" + std::string(flag.name), std::string(flag.fallback), "--help"};
+      std::vector<std::string> words = {std::string(command.name), "--" + std::string(flag.name),
+                                        std::string(flag.fallback), "--help"};
       EXPECT_TRUE(cli::parse(all_commands(), words, nothing)) << command.name << " --" << flag.name;
     }
     for (const cli::Example& example : command.examples) {
@@ -83,37 +85,43 @@ TEST(ServeSpec, NamesComeFromModels) {
 }
 
 std::string deployment_with(std::string_view replicas, int wanted) {
-  return "{\"name\":\"chat\",\"model\":\"m\",\"spec\":{\"replicas\":" + std::to_string(wanted) + "},\"replicas\":[" +
-         std::string(replicas) + "]}";
+  return "{\"name\":\"chat\",\"model\":\"m\",\"spec\":{\"replicas\":" + std::to_string(wanted) +
+         "},\"replicas\":[" + std::string(replicas) + "]}";
 }
 
 TEST(Judge, ReadyNeedsExactlyTheWantedReplicas) {
   EXPECT_TRUE(judge(json(deployment_with(R"({"id":"chat-1","phase":"ready"})", 1))).ready);
   EXPECT_FALSE(judge(json(deployment_with(R"({"id":"chat-1","phase":"ready"})", 2))).ready);
-  EXPECT_FALSE(judge(json(deployment_with(R"({"id":"a","phase":"ready"},{"id":"b","phase":"draining"})", 1))).ready);
+  EXPECT_FALSE(
+      judge(json(deployment_with(R"({"id":"a","phase":"ready"},{"id":"b","phase":"draining"})", 1))).ready);
   EXPECT_TRUE(judge(json(deployment_with("", 0))).ready);
 }
 
 TEST(Judge, HopelessOnlyWhenNothingMoves) {
-  std::string refused = R"({"id":"chat-2","phase":"pending","reason":"InsufficientMemory","message":"cpu0 lacks 1 GiB"})";
+  std::string refused =
+      R"({"id":"chat-2","phase":"pending","reason":"InsufficientMemory","message":"cpu0 lacks 1 GiB"})";
   Standing alone = judge(json(deployment_with(refused, 1)));
   EXPECT_TRUE(alone.hopeless);
   EXPECT_EQ(alone.error.reason, Reason::InsufficientMemory);
   EXPECT_THAT(alone.error.message, HasSubstr("cpu0 lacks 1 GiB"));
   EXPECT_FALSE(judge(json(deployment_with(refused + R"(,{"id":"chat-1","phase":"starting"})", 2))).hopeless);
-  EXPECT_FALSE(judge(json(deployment_with(R"({"id":"a","phase":"backoff","reason":"ReplicaExited"})", 1))).hopeless)
+  EXPECT_FALSE(
+      judge(json(deployment_with(R"({"id":"a","phase":"backoff","reason":"ReplicaExited"})", 1))).hopeless)
       << "one crash may cure itself";
   Standing small = judge(json(deployment_with(
-      R"({"id":"a","phase":"backoff","reason":"ReplicaExited","last_exit":{"reason":"SliceTooSmall","message":"needs 2 GiB","hint":"more"}})", 1)));
+      R"({"id":"a","phase":"backoff","reason":"ReplicaExited","last_exit":{"reason":"SliceTooSmall","message":"needs 2 GiB","hint":"more"}})",
+      1)));
   EXPECT_TRUE(small.hopeless);
   EXPECT_EQ(small.error.reason, Reason::SliceTooSmall);
   EXPECT_EQ(small.error.hint, "more");
 }
 
 TEST(Judge, WhatAModelServerRefusesItselfIsFinalWhateverTheOthersDo) {
-  for (const char* reason : {"InvalidArgument", "SliceTooSmall", "ModelCorrupt", "ModelNotFound", "EngineCannotServe", "DriverMissing"}) {
-    std::string refused = std::string(R"({"id":"chat-1","phase":"backoff","reason":")") + reason + R"(","last_exit":{"reason":")" +
-                          reason + R"(","message":"no argument --wrong","hint":"leave it out"}})";
+  for (const char* reason : {"InvalidArgument", "SliceTooSmall", "ModelCorrupt", "ModelNotFound",
+                             "EngineCannotServe", "DriverMissing"}) {
+    std::string refused = std::string(R"({"id":"chat-1","phase":"backoff","reason":")") + reason +
+                          R"(","last_exit":{"reason":")" + reason +
+                          R"(","message":"no argument --wrong","hint":"leave it out"}})";
     Standing standing = judge(json(deployment_with(refused + R"(,{"id":"chat-2","phase":"starting"})", 2)));
     EXPECT_TRUE(standing.refused) << reason;
     EXPECT_TRUE(standing.hopeless) << reason;
@@ -121,7 +129,8 @@ TEST(Judge, WhatAModelServerRefusesItselfIsFinalWhateverTheOthersDo) {
     EXPECT_EQ(standing.error.hint, "leave it out");
     EXPECT_THAT(standing.line, HasSubstr(std::string("no argument --wrong [") + reason + "]"));
   }
-  Standing crash = judge(json(deployment_with(R"({"id":"a","phase":"backoff","reason":"ReplicaExited","message":"exit 3"})", 1)));
+  Standing crash = judge(json(
+      deployment_with(R"({"id":"a","phase":"backoff","reason":"ReplicaExited","message":"exit 3"})", 1)));
   EXPECT_FALSE(crash.refused);
   EXPECT_THAT(crash.line, HasSubstr("[ReplicaExited]"));
 }
@@ -138,19 +147,23 @@ TEST(Show, AgesAndBars) {
 Snapshot snapshot(Nanos at, int64_t compute_ns, int64_t dispatched) {
   Snapshot s;
   s.at = at;
-  s.devices = json(R"({"devices":[{"id":"cpu0","provider":"cpu","model":"AMD EPYC","memory_bytes":1000,"free_memory_bytes":500,
+  s.devices = json(
+      R"({"devices":[{"id":"cpu0","provider":"cpu","model":"AMD EPYC","memory_bytes":1000,"free_memory_bytes":500,
     "free_compute_percent":60,"compute_units":2,"isolation":"kernel","isolation_reason":null,"slices":[{"id":"s1","device":"cpu0",
     "owner":"chat-1","memory_bytes":500,"compute_percent":40,"isolation":"kernel","use":{"memory_bytes":250,"compute_ns":)" +
-                   std::to_string(compute_ns) + R"(,"throttled_ns":0,"oom_kills":0}}]}]})");
-  s.deployments = json(R"({"deployments":[{"name":"chat","model":"m","replicas":[{"id":"chat-1","phase":"ready","engine":"sim","simulated":true}]}]})");
-  s.endpoints = json(R"({"endpoints":[{"id":"chat-1","in_flight":3,"dispatched_total":)" + std::to_string(dispatched) +
-                     R"(,"reported":{"running":1,"waiting":2,"kv_cache_usage":0.25}}],"queues":[{"model":"chat","waiting":4}]})");
+      std::to_string(compute_ns) + R"(,"throttled_ns":0,"oom_kills":0}}]}]})");
+  s.deployments = json(
+      R"({"deployments":[{"name":"chat","model":"m","replicas":[{"id":"chat-1","phase":"ready","engine":"sim","simulated":true}]}]})");
+  s.endpoints = json(
+      R"({"endpoints":[{"id":"chat-1","in_flight":3,"dispatched_total":)" + std::to_string(dispatched) +
+      R"(,"reported":{"running":1,"waiting":2,"kv_cache_usage":0.25}}],"queues":[{"model":"chat","waiting":4}]})");
   return s;
 }
 
 TEST(Screen, ShowsRatesBetweenTwoMoments) {
   // 0.4 s of CPU in one second of a device with two CPUs: 20 %.
-  std::string frame = draw(snapshot(0, 0, 10), snapshot(kSecond, 400'000'000, 15), {.columns = 200, .rows = 50});
+  std::string frame =
+      draw(snapshot(0, 0, 10), snapshot(kSecond, 400'000'000, 15), {.columns = 200, .rows = 50});
   EXPECT_THAT(frame, HasSubstr("20.0 of 40 %"));
   EXPECT_THAT(frame, HasSubstr("5.0"));
   EXPECT_THAT(frame, HasSubstr("25 %"));
@@ -160,7 +173,8 @@ TEST(Screen, ShowsRatesBetweenTwoMoments) {
 
 TEST(Screen, FitsTheTerminal) {
   for (bool color : {false, true}) {
-    std::string frame = draw(snapshot(0, 0, 0), snapshot(kSecond, 1, 1), {.columns = 40, .rows = 3, .color = color});
+    std::string frame =
+        draw(snapshot(0, 0, 0), snapshot(kSecond, 1, 1), {.columns = 40, .rows = 3, .color = color});
     std::vector<std::string_view> lines = split(frame, '\n');
     EXPECT_EQ(lines.size(), 4) << "three lines and what follows the last line feed";
     for (std::string_view line : lines) EXPECT_LE(cli::display_width(line), 40) << line;

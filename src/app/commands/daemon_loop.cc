@@ -88,7 +88,8 @@ void finish(daemon::Daemon& daemon, const daemon::DaemonRequest& request) {
   }
   log::info("Stopped all deployments by command", {{"drain", format_duration(request.drain)}});
   if (Status gone = daemon.stop_replicas(); !gone) {
-    log::error("Gave up on replicas that do not end", {{"reason", gone.error().reason}, {"detail", gone.error().message}});
+    log::error("Gave up on replicas that do not end",
+               {{"reason", gone.error().reason}, {"detail", gone.error().message}});
   }
   daemon.stop(0);
 }
@@ -100,7 +101,8 @@ void block_daemon_signals() {
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
 }
 
-Status run_daemon(daemon::DaemonConfig config, const std::function<void(const std::string& summary)>& on_ready) {
+Status run_daemon(daemon::DaemonConfig config,
+                  const std::function<void(const std::string& summary)>& on_ready) {
   Nanos drain = config.drain;
   config.on_request = [] { kill(getpid(), kWakeSignal); };
   Result<std::unique_ptr<daemon::Daemon>> daemon = daemon::Daemon::start(std::move(config));
@@ -155,8 +157,10 @@ Status hand_over(const daemon::DaemonConfig& config, Nanos limit) {
   int64_t pid = answer ? (*answer)["pid"].integer_or(0) : 0;
   while (pid > 0 && !client::process_ended(pid)) {
     if (clock.now() - started > limit) {
-      return fail(Reason::Timeout, fmt::format("the running daemon (pid {}) has not ended within {}", pid, format_duration(limit)),
-                  "stop it with SIGTERM; its replicas stay");
+      return fail(
+          Reason::Timeout,
+          fmt::format("the running daemon (pid {}) has not ended within {}", pid, format_duration(limit)),
+          "stop it with SIGTERM; its replicas stay");
     }
     std::this_thread::sleep_for(kEndPoll);
   }

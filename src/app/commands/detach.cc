@@ -20,7 +20,7 @@ Result<int> open_log(const std::string& path) {
   std::filesystem::path folder = std::filesystem::path(path).parent_path();
   if (Status made = serving::make_state_dir(folder.string()); !made) return fail(made.error());
   std::error_code error;
-  struct stat info {};
+  struct stat info{};
   if (stat(path.c_str(), &info) == 0 && info.st_size > kMaxDaemonLogBytes) {
     std::filesystem::rename(path, path + ".1", error);
   }
@@ -55,8 +55,12 @@ Result<std::string> read_report(int fd, pid_t child, const std::string& log_path
 ReadyPipe::~ReadyPipe() {
   if (fd_ >= 0) ::close(fd_);
 }
-void ReadyPipe::ready(const std::string& summary) { send('+', summary); }
-void ReadyPipe::failed(const Error& error) { send('-', net::error_json(error)); }
+void ReadyPipe::ready(const std::string& summary) {
+  send('+', summary);
+}
+void ReadyPipe::failed(const Error& error) {
+  send('-', net::error_json(error));
+}
 
 void ReadyPipe::send(char kind, const std::string& text) {
   if (fd_ < 0) return;

@@ -1,4 +1,5 @@
-// Starts the daemon in the background: the child tells over a pipe whether it came up, so the parent can say so.
+// Starts the daemon in the background: the child tells over a pipe whether it came up, so the parent can say
+// so.
 #pragma once
 
 #include <functional>
@@ -23,9 +24,10 @@ class ReadyPipe {
   int fd_;
 };
 
-// Forks before any thread exists. The child leaves the terminal, writes its output to `log_path` (the one before is
-// kept as .1 when it passed kMaxDaemonLogBytes) and runs `body`, whose value is its exit code. The parent returns what
-// the child reported. Errors: what the child failed with; Internal when it ended without a word.
+// Forks before any thread exists. The child leaves the terminal, writes its output to `log_path` (the one
+// before is kept as .1 when it passed kMaxDaemonLogBytes) and runs `body`, whose value is its exit code. The
+// parent returns what the child reported. Errors: what the child failed with; Internal when it ended without
+// a word.
 inline constexpr int64_t kMaxDaemonLogBytes = 8 << 20;
 Result<std::string> run_detached(const std::string& log_path, const std::function<int(ReadyPipe&)>& body);
 

@@ -30,13 +30,16 @@ Result<int> run(const cli::Invocation& in, cli::Output& output) {
 }  // namespace
 
 cli::Command devices_command() {
-  return {.name = "devices",
-          .group = kGroupLook,
-          .summary = "List the devices of this machine and the slices on them",
-          .about = "Isolation says what keeps a slice inside its share: hardware, kernel (cgroup), driver, library, or none with\n"
-                   "the reason.",
-          .examples = {{"devices", "memory, compute and isolation of each"}, {"devices -o json", "for programs"}},
-          .run = run};
+  return {
+      .name = "devices",
+      .group = kGroupLook,
+      .summary = "List the devices of this machine and the slices on them",
+      .about =
+          "Isolation says what keeps a slice inside its share: hardware, kernel (cgroup), driver, library, "
+          "or none with\n"
+          "the reason.",
+      .examples = {{"devices", "memory, compute and isolation of each"}, {"devices -o json", "for programs"}},
+      .run = run};
 }
 
 }  // namespace tweendeck::commands

@@ -26,9 +26,11 @@ Result<int> run(const cli::Invocation& in, cli::Output& output) {
   }
   for (const net::JsonValue& finding : answer->json["findings"].items()) {
     std::string severity = text_of(finding, "severity");
-    output.line(fmt::format("{} {}: {} [{}]", cli::paint(fmt::format("{:8}", severity), style_of(severity), output.out_color),
-                            text_of(finding, "subject"), text_of(finding, "message"), text_of(finding, "reason")));
-    if (std::string hint = text_of(finding, "hint"); !hint.empty()) output.line(fmt::format("         hint: {}", hint));
+    output.line(fmt::format(
+        "{} {}: {} [{}]", cli::paint(fmt::format("{:8}", severity), style_of(severity), output.out_color),
+        text_of(finding, "subject"), text_of(finding, "message"), text_of(finding, "reason")));
+    if (std::string hint = text_of(finding, "hint"); !hint.empty())
+      output.line(fmt::format("         hint: {}", hint));
   }
   output.line(healthy ? output.good("all is well") : "something is worse than it could be, see above");
   return code;

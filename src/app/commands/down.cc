@@ -25,7 +25,8 @@ std::string what_is_left(client::LocalApi& api) {
   Result<client::ApiAnswer> answer = api.get("/v1/deployments");
   if (!answer) return "stopping the daemon";
   size_t left = 0;
-  for (const net::JsonValue& deployment : answer->json["deployments"].items()) left += deployment["replicas"].items().size();
+  for (const net::JsonValue& deployment : answer->json["deployments"].items())
+    left += deployment["replicas"].items().size();
   return left == 0 ? std::string("stopping the daemon") : fmt::format("stopping, {} replicas left", left);
 }
 
@@ -34,7 +35,8 @@ Result<int> run(const cli::Invocation& in, cli::Output& output) {
   if (!api) return fail(api.error());
   net::JsonWriter body;
   body.object();
-  if (in.is_set("drain")) body.field("drain_s", static_cast<double>(in.duration("drain")) / static_cast<double>(kSecond));
+  if (in.is_set("drain"))
+    body.field("drain_s", static_cast<double>(in.duration("drain")) / static_cast<double>(kSecond));
   body.end();
   Result<client::ApiAnswer> answer = api->call("POST", "/v1/down", body.text());
   if (!answer) return fail(answer.error());
@@ -46,28 +48,37 @@ Result<int> run(const cli::Invocation& in, cli::Output& output) {
     cli::Progress progress(output);
     while (!client::process_ended(pid)) {
       if (clock.now() - started > limit) {
-        return fail(Reason::Timeout, fmt::format("the daemon (pid {}) is still there: {}", pid, what_is_left(*api)),
-                    "it goes on ending them; `tweendeck ps` tells what is left, `tweendeck down --drain 0s` does not wait for requests");
+        return fail(Reason::Timeout,
+                    fmt::format("the daemon (pid {}) is still there: {}", pid, what_is_left(*api)),
+                    "it goes on ending them; `tweendeck ps` tells what is left, `tweendeck down --drain 0s` "
+                    "does not wait for requests");
       }
       progress.update(what_is_left(*api));
       std::this_thread::sleep_for(kPollInterval);
     }
   }
-  if (output.json) output.line(answer->text);
-  else output.note(fmt::format("tweendeck on {} is down", api->state_dir()));
+  if (output.json)
+    output.line(answer->text);
+  else
+    output.note(fmt::format("tweendeck on {} is down", api->state_dir()));
   return 0;
 }
 
 }  // namespace
 
 cli::Command down_command() {
-  return {.name = "down",
-          .group = kGroupDaemon,
-          .summary = "Stop everything: running requests finish, model servers end, then the daemon",
-          .flags = {{.name = "drain", .kind = cli::FlagKind::Duration, .fallback = "30s",
-                     .help = "how long running requests may still take (default when not given: the daemon's own)"}},
-          .examples = {{"down", "after at most 30 s of draining"}, {"down --drain 0s", "at once; also when one is under way"}},
-          .run = run};
+  return {
+      .name = "down",
+      .group = kGroupDaemon,
+      .summary = "Stop everything: running requests finish, model servers end, then the daemon",
+      .flags = {{.name = "drain",
+                 .kind = cli::FlagKind::Duration,
+                 .fallback = "30s",
+                 .help =
+                     "how long running requests may still take (default when not given: the daemon's own)"}},
+      .examples = {{"down", "after at most 30 s of draining"},
+                   {"down --drain 0s", "at once; also when one is under way"}},
+      .run = run};
 }
 
 }  // namespace tweendeck::commands

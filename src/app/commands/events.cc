@@ -43,7 +43,8 @@ Result<int> run(const cli::Invocation& in, cli::Output& output) {
   std::string path = fmt::format("/v1/events?since={}", in.count("since"));
   if (in.on("follow")) {
     EventPrinter printer(output, in.text("subject"));
-    Status followed = api->follow(path + "&follow=1", [&](std::string_view data) { return printer.take(data); });
+    Status followed =
+        api->follow(path + "&follow=1", [&](std::string_view data) { return printer.take(data); });
     if (!followed) return fail(followed.error());
     return 0;
   }
@@ -60,8 +61,10 @@ Result<int> run(const cli::Invocation& in, cli::Output& output) {
       continue;
     }
     found = true;
-    if (output.json) w.value(event);
-    else output.line(event_line(event, output.out_color));
+    if (output.json)
+      w.value(event);
+    else
+      output.line(event_line(event, output.out_color));
   }
   if (output.json) output.line(w.end().end().text());
   if (in.is_set("subject") && !found) {
@@ -79,10 +82,17 @@ cli::Command events_command() {
           .group = kGroupLook,
           .summary = "Show what happened to devices, slices and replicas",
           .flags = {{.name = "follow", .letter = 'f', .help = "wait for further ones"},
-                    {.name = "since", .kind = cli::FlagKind::Count, .value = "ID", .fallback = "0",
-                     .help = "only events with a higher id", .max = UINT64_MAX},
-                    {.name = "subject", .kind = cli::FlagKind::Text, .value = "NAME",
-                     .help = "only of this deployment, replica or device", .complete = cli::Complete::Replica}},
+                    {.name = "since",
+                     .kind = cli::FlagKind::Count,
+                     .value = "ID",
+                     .fallback = "0",
+                     .help = "only events with a higher id",
+                     .max = UINT64_MAX},
+                    {.name = "subject",
+                     .kind = cli::FlagKind::Text,
+                     .value = "NAME",
+                     .help = "only of this deployment, replica or device",
+                     .complete = cli::Complete::Replica}},
           .examples = {{"events -f", "as they happen"}, {"events -f -o json", "one JSON object per line"}},
           .run = run};
 }

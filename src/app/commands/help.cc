@@ -13,7 +13,8 @@ Result<int> run(const cli::Invocation& in, cli::Output& output) {
   }
   const cli::Command* command = cli::find_command(all_commands(), in.arg(0));
   if (command == nullptr) {
-    return fail(Reason::NotFound, "there is no command '" + in.arg(0) + "'", "`tweendeck help` lists the commands");
+    return fail(Reason::NotFound, "there is no command '" + in.arg(0) + "'",
+                "`tweendeck help` lists the commands");
   }
   output.print(cli::help_of(*command));
   return 0;
@@ -25,7 +26,9 @@ cli::Command help_command() {
   return {.name = "help",
           .group = kGroupOther,
           .summary = "Explain the commands",
-          .args = {{.name = "COMMAND", .help = "the command to explain", .required = false,
+          .args = {{.name = "COMMAND",
+                    .help = "the command to explain",
+                    .required = false,
                     .complete = cli::Complete::Command}},
           .examples = {{"help serve", "all flags of serve"}},
           .run = run};

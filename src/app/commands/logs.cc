@@ -35,15 +35,20 @@ Result<int> run(const cli::Invocation& in, cli::Output& output) {
 }  // namespace
 
 cli::Command logs_command() {
-  return {.name = "logs",
-          .group = kGroupLook,
-          .summary = "Show what a replica's model server wrote",
-          .args = {{.name = "REPLICA", .help = "for example smollm2-1", .complete = cli::Complete::Replica}},
-          .flags = {{.name = "follow", .letter = 'f', .help = "wait for further lines"},
-                    {.name = "tail", .kind = cli::FlagKind::Count, .value = "LINES", .fallback = "1000",
-                     .help = "how many of the last lines", .max = 100'000}},
-          .examples = {{"logs smollm2-1 --tail 20", "the last 20 lines"}, {"logs smollm2-1 -f", "as they come"}},
-          .run = run};
+  return {
+      .name = "logs",
+      .group = kGroupLook,
+      .summary = "Show what a replica's model server wrote",
+      .args = {{.name = "REPLICA", .help = "for example smollm2-1", .complete = cli::Complete::Replica}},
+      .flags = {{.name = "follow", .letter = 'f', .help = "wait for further lines"},
+                {.name = "tail",
+                 .kind = cli::FlagKind::Count,
+                 .value = "LINES",
+                 .fallback = "1000",
+                 .help = "how many of the last lines",
+                 .max = 100'000}},
+      .examples = {{"logs smollm2-1 --tail 20", "the last 20 lines"}, {"logs smollm2-1 -f", "as they come"}},
+      .run = run};
 }
 
 }  // namespace tweendeck::commands

@@ -16,7 +16,8 @@ Result<int> run(const cli::Invocation& in, cli::Output& output) {
     return 0;
   }
   cli::Table table = deployments_table(answer->json, SystemClock().wall_now(), output.out_color);
-  if (answer->json["stopping"].bool_or(false)) output.note("the daemon is stopping: it takes no changes and no new requests");
+  if (answer->json["stopping"].bool_or(false))
+    output.note("the daemon is stopping: it takes no changes and no new requests");
   if (table.empty()) {
     output.note("nothing is served yet; try `tweendeck serve smollm2 --memory 1Gi --compute 40`");
     return 0;
@@ -31,7 +32,8 @@ cli::Command ps_command() {
   return {.name = "ps",
           .group = kGroupLook,
           .summary = "List deployments and their replicas",
-          .examples = {{"ps", "every replica with its phase, slice and process"}, {"ps -o json", "the same for programs"}},
+          .examples = {{"ps", "every replica with its phase, slice and process"},
+                       {"ps -o json", "the same for programs"}},
           .run = run};
 }
 

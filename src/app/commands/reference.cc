@@ -6,10 +6,14 @@ namespace tweendeck::commands {
 namespace {
 
 Result<int> run(const cli::Invocation& in, cli::Output& output) {
-  if (in.arg(0) == "cli") output.print(cli::cli_reference(all_commands()));
-  else if (in.arg(0) == "exit-codes") output.print(cli::exit_code_reference());
-  else if (in.arg(0) == "reasons") output.print(cli::reason_reference());
-  else return fail(Reason::InvalidArgument, "no page '" + in.arg(0) + "'", "use cli, exit-codes or reasons");
+  if (in.arg(0) == "cli")
+    output.print(cli::cli_reference(all_commands()));
+  else if (in.arg(0) == "exit-codes")
+    output.print(cli::exit_code_reference());
+  else if (in.arg(0) == "reasons")
+    output.print(cli::reason_reference());
+  else
+    return fail(Reason::InvalidArgument, "no page '" + in.arg(0) + "'", "use cli, exit-codes or reasons");
   return 0;
 }
 

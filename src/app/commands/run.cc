@@ -21,11 +21,15 @@ constexpr size_t kMaxPromptBytes = 16 << 20;
 constexpr int kInterruptedExit = 130;
 
 std::atomic<bool> g_interrupted{false};
-void on_interrupt(int) { g_interrupted = true; }
+void on_interrupt(int) {
+  g_interrupted = true;
+}
 
 double tokens_per_second(const client::ChatAnswer& answer) {
   double seconds = static_cast<double>(answer.last_token - answer.first_token) / static_cast<double>(kSecond);
-  return seconds > 0 && answer.usage.output_tokens > 1 ? static_cast<double>(answer.usage.output_tokens - 1) / seconds : 0;
+  return seconds > 0 && answer.usage.output_tokens > 1
+             ? static_cast<double>(answer.usage.output_tokens - 1) / seconds
+             : 0;
 }
 
 double ttft_ms(const client::ChatAnswer& answer) {
@@ -33,10 +37,11 @@ double ttft_ms(const client::ChatAnswer& answer) {
 }
 
 std::string stats_line(const client::ChatAnswer& answer) {
-  std::string line = fmt::format("ttft {:.0f} ms, {:.1f} tok/s, {} tokens", ttft_ms(answer), tokens_per_second(answer),
-                                 answer.usage.output_tokens);
+  std::string line = fmt::format("ttft {:.0f} ms, {:.1f} tok/s, {} tokens", ttft_ms(answer),
+                                 tokens_per_second(answer), answer.usage.output_tokens);
   if (answer.usage.prompt_tokens > 0) {
-    line += fmt::format(", {} of {} prompt tokens cached", answer.usage.cached_tokens, answer.usage.prompt_tokens);
+    line += fmt::format(", {} of {} prompt tokens cached", answer.usage.cached_tokens,
+                        answer.usage.prompt_tokens);
   }
   return answer.replica.empty() ? line : line + ", replica " + answer.replica;
 }
@@ -44,8 +49,11 @@ std::string stats_line(const client::ChatAnswer& answer) {
 std::string answer_json(const std::string& model, const client::ChatAnswer& answer) {
   net::JsonWriter w;
   w.object().field("model", model).field("text", answer.text).field("finish_reason", answer.finish_reason);
-  w.field("replica", answer.replica).field("ttft_ms", ttft_ms(answer)).field("tokens_per_s", tokens_per_second(answer));
-  w.field("prompt_tokens", answer.usage.prompt_tokens).field("cached_prompt_tokens", answer.usage.cached_tokens);
+  w.field("replica", answer.replica)
+      .field("ttft_ms", ttft_ms(answer))
+      .field("tokens_per_s", tokens_per_second(answer));
+  w.field("prompt_tokens", answer.usage.prompt_tokens)
+      .field("cached_prompt_tokens", answer.usage.cached_tokens);
   w.field("output_tokens", answer.usage.output_tokens).end();
   return w.take();
 }
@@ -101,7 +109,8 @@ class Chat {
 
 Error with_advice(Error error, const std::string& model) {
   if (error.reason == Reason::UnknownModel && error.hint.empty()) {
-    error.hint = fmt::format("serve it with `tweendeck serve {}`; `tweendeck ps` lists what is served", model);
+    error.hint =
+        fmt::format("serve it with `tweendeck serve {}`; `tweendeck ps` lists what is served", model);
   }
   return error;
 }
@@ -132,7 +141,8 @@ bool read_question(cli::Output& output, std::string& line) {
 }
 
 Result<int> converse(Chat& chat, const std::string& model, cli::Output& output) {
-  output.note(fmt::format("chat with {}; /reset forgets the conversation, /exit ends it, Ctrl-C cuts an answer off", model));
+  output.note(fmt::format(
+      "chat with {}; /reset forgets the conversation, /exit ends it, Ctrl-C cuts an answer off", model));
   for (std::string line; read_question(output, line);) {
     std::string question(trim(line));
     g_interrupted = false;
@@ -147,8 +157,10 @@ Result<int> converse(Chat& chat, const std::string& model, cli::Output& output) 
       continue;
     }
     Result<int> asked = ask_once(chat, model, std::move(question), output);
-    if (!asked) output.error(asked.error());
-    else if (*asked == kInterruptedExit) output.note("\n(cut off)");
+    if (!asked)
+      output.error(asked.error());
+    else if (*asked == kInterruptedExit)
+      output.note("\n(cut off)");
   }
   return 0;
 }
@@ -156,10 +168,12 @@ Result<int> converse(Chat& chat, const std::string& model, cli::Output& output) 
 Result<std::string> prompt_from_stdin() {
   std::string prompt((std::istreambuf_iterator<char>(std::cin)), std::istreambuf_iterator<char>());
   if (trim(prompt).empty()) {
-    return fail(Reason::InvalidArgument, "the prompt is empty", "give one: tweendeck run MODEL \"...\", or by stdin");
+    return fail(Reason::InvalidArgument, "the prompt is empty",
+                "give one: tweendeck run MODEL \"...\", or by stdin");
   }
   if (prompt.size() > kMaxPromptBytes) {
-    return fail(Reason::LimitExceeded, fmt::format("the prompt has {} bytes, the limit is {}", prompt.size(), kMaxPromptBytes));
+    return fail(Reason::LimitExceeded,
+                fmt::format("the prompt has {} bytes, the limit is {}", prompt.size(), kMaxPromptBytes));
   }
   return prompt;
 }
@@ -168,7 +182,7 @@ Result<int> run(const cli::Invocation& in, cli::Output& output) {
   Result<client::ChatTarget> target = client::gateway_target(in);
   if (!target) return fail(target.error());
   target->timeout = in.duration("timeout");
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_handler = on_interrupt;  // without SA_RESTART: Ctrl-C also ends the reading of a line
   sigaction(SIGINT, &action, nullptr);
   Chat chat(in, *target, output);
@@ -189,18 +203,33 @@ Result<int> run(const cli::Invocation& in, cli::Output& output) {
 cli::Command run_command() {
   using cli::FlagKind;
   std::vector<cli::Flag> flags = {
-      {.name = "max-tokens", .kind = FlagKind::Count, .fallback = "512", .help = "longest answer", .max = 1'000'000},
-      {.name = "temperature", .kind = FlagKind::Number, .help = "0 = always the likeliest word (default: the engine's)"},
+      {.name = "max-tokens",
+       .kind = FlagKind::Count,
+       .fallback = "512",
+       .help = "longest answer",
+       .max = 1'000'000},
+      {.name = "temperature",
+       .kind = FlagKind::Number,
+       .help = "0 = always the likeliest word (default: the engine's)"},
       {.name = "system", .kind = FlagKind::Text, .help = "instruction that stands before the conversation"},
-      {.name = "timeout", .kind = FlagKind::Duration, .fallback = "600s", .help = "longest wait for one answer"}};
+      {.name = "timeout",
+       .kind = FlagKind::Duration,
+       .fallback = "600s",
+       .help = "longest wait for one answer"}};
   for (cli::Flag& flag : client::gateway_flags()) flags.push_back(std::move(flag));
   return {.name = "run",
           .group = kGroupServe,
           .summary = "Ask a served model something, or chat with it",
-          .about = "With a PROMPT (or one on stdin) it answers once; without, in a terminal, it keeps a conversation. After each\n"
-                   "answer: time to first token, tokens per second, and how many prompt tokens the replica still had cached.",
+          .about =
+              "With a PROMPT (or one on stdin) it answers once; without, in a terminal, it keeps a "
+              "conversation. After each\n"
+              "answer: time to first token, tokens per second, and how many prompt tokens the replica still "
+              "had cached.",
           .args = {{.name = "MODEL", .help = "a served model", .complete = cli::Complete::Deployment},
-                   {.name = "PROMPT", .help = "the question; - reads it from stdin", .required = false, .rest = true}},
+                   {.name = "PROMPT",
+                    .help = "the question; - reads it from stdin",
+                    .required = false,
+                    .rest = true}},
           .flags = std::move(flags),
           .examples = {{"run smollm2 \"What is the capital of France?\"", "one answer"},
                        {"run smollm2", "a conversation"},

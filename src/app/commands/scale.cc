@@ -16,14 +16,18 @@ Result<int> run(const cli::Invocation& in, cli::Output& output) {
   Result<client::LocalApi> api = client::LocalApi::of(in);
   if (!api) return fail(api.error());
   std::string name = in.arg(0);
-  Result<client::ApiAnswer> answer = api->call("POST", fmt::format("/v1/deployments/{}/scale", net::url_encode(name)),
-                                               fmt::format(R"({{"replicas":{}}})", *replicas));
+  Result<client::ApiAnswer> answer =
+      api->call("POST", fmt::format("/v1/deployments/{}/scale", net::url_encode(name)),
+                fmt::format(R"({{"replicas":{}}})", *replicas));
   if (!answer) return fail(answer.error());
   if (!in.on("no-wait")) {
-    if (Status ready = wait_ready(*api, {name}, in.duration("timeout"), output); !ready) return fail(ready.error());
+    if (Status ready = wait_ready(*api, {name}, in.duration("timeout"), output); !ready)
+      return fail(ready.error());
   }
-  if (output.json) output.line(answer->text);
-  else output.note(fmt::format("{} has {} replicas", name, *replicas));
+  if (output.json)
+    output.line(answer->text);
+  else
+    output.note(fmt::format("{} has {} replicas", name, *replicas));
   return 0;
 }
 
@@ -37,7 +41,9 @@ cli::Command scale_command() {
           .args = {{.name = "NAME", .help = "the deployment", .complete = cli::Complete::Deployment},
                    {.name = "REPLICAS", .help = "how many; 0 keeps the deployment known without any"}},
           .flags = {{.name = "no-wait", .help = "return as soon as it is accepted"},
-                    {.name = "timeout", .kind = cli::FlagKind::Duration, .fallback = "180s",
+                    {.name = "timeout",
+                     .kind = cli::FlagKind::Duration,
+                     .fallback = "180s",
                      .help = "how long to wait until it is so"}},
           .examples = {{"scale smollm2 3", "three replicas"}},
           .run = run};

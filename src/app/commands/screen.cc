@@ -28,21 +28,23 @@ std::map<std::string, SliceCounters> counters_of(const Snapshot& snapshot) {
   std::map<std::string, SliceCounters> counters;
   for (const net::JsonValue& device : snapshot.devices["devices"].items()) {
     for (const net::JsonValue& slice : device["slices"].items()) {
-      counters[text_of(slice, "id")] = {count_of(slice["use"], "compute_ns"), count_of(slice["use"], "throttled_ns")};
+      counters[text_of(slice, "id")] = {count_of(slice["use"], "compute_ns"),
+                                        count_of(slice["use"], "throttled_ns")};
     }
   }
   return counters;
 }
 
-// What part of the device a slice used between the two moments; negative when unknown. A CPU device has as much time
-// per second as it has CPUs.
-double compute_used(const net::JsonValue& slice, const net::JsonValue& device, const std::map<std::string, SliceCounters>& before,
-                    Nanos elapsed) {
+// What part of the device a slice used between the two moments; negative when unknown. A CPU device has as
+// much time per second as it has CPUs.
+double compute_used(const net::JsonValue& slice, const net::JsonValue& device,
+                    const std::map<std::string, SliceCounters>& before, Nanos elapsed) {
   auto found = before.find(text_of(slice, "id"));
   if (found == before.end() || elapsed <= 0 || !slice["use"].is_object()) return -1;
   uint64_t now = count_of(slice["use"], "compute_ns");
   uint64_t used = now - std::min(found->second.compute_ns, now);
-  uint64_t units = text_of(device, "provider") == "cpu" ? std::max<uint64_t>(count_of(device, "compute_units"), 1) : 1;
+  uint64_t units =
+      text_of(device, "provider") == "cpu" ? std::max<uint64_t>(count_of(device, "compute_units"), 1) : 1;
   return ratio(used, static_cast<uint64_t>(elapsed) * units);
 }
 
@@ -54,28 +56,32 @@ const net::JsonValue& find_by_id(const net::JsonValue& list, std::string_view id
   return none;
 }
 
-void draw_device(const net::JsonValue& device, const std::map<std::string, SliceCounters>& before, Nanos elapsed,
-                 bool color, std::vector<std::string>& lines) {
+void draw_device(const net::JsonValue& device, const std::map<std::string, SliceCounters>& before,
+                 Nanos elapsed, bool color, std::vector<std::string>& lines) {
   uint64_t memory = count_of(device, "memory_bytes");
   uint64_t held = memory - std::min(count_of(device, "free_memory_bytes"), memory);
   uint64_t share = 100 - std::min<uint64_t>(count_of(device, "free_compute_percent"), 100);
-  lines.push_back(fmt::format("{} {}  memory |{}| {} of {} held   compute |{}| {} % held   {}",
-                              cli::paint(text_of(device, "id"), cli::Style::Bold, color), text_of(device, "model"),
-                              show_bar(ratio(held, memory), kBarWidth), format_bytes(held), format_bytes(memory),
-                              show_bar(static_cast<double>(share) / 100, kBarWidth), share, show_isolation(device)));
+  lines.push_back(
+      fmt::format("{} {}  memory |{}| {} of {} held   compute |{}| {} % held   {}",
+                  cli::paint(text_of(device, "id"), cli::Style::Bold, color), text_of(device, "model"),
+                  show_bar(ratio(held, memory), kBarWidth), format_bytes(held), format_bytes(memory),
+                  show_bar(static_cast<double>(share) / 100, kBarWidth), share, show_isolation(device)));
   for (const net::JsonValue& slice : device["slices"].items()) {
     double used = compute_used(slice, device, before, elapsed);
     const net::JsonValue& use = slice["use"];
     uint64_t limit = count_of(slice, "memory_bytes");
-    std::string memory_text = use.is_object()
-                                  ? fmt::format("|{}| {} of {}", show_bar(ratio(count_of(use, "memory_bytes"), limit), kBarWidth / 2),
-                                                format_bytes(count_of(use, "memory_bytes")), format_bytes(limit))
-                                  : format_bytes(limit);
-    std::string compute_text = used < 0 ? fmt::format("{} %", count_of(slice, "compute_percent"))
-                                        : fmt::format("{:.1f} of {} %", used * 100, count_of(slice, "compute_percent"));
-    std::string oom = count_of(use, "oom_kills") > 0 ? fmt::format("  {} oom kills", count_of(use, "oom_kills")) : "";
-    lines.push_back(fmt::format("  +- {:20} memory {}  compute {}{}", text_of(slice, "owner"), memory_text, compute_text,
-                                cli::paint(oom, cli::Style::Bad, color)));
+    std::string memory_text =
+        use.is_object() ? fmt::format("|{}| {} of {}",
+                                      show_bar(ratio(count_of(use, "memory_bytes"), limit), kBarWidth / 2),
+                                      format_bytes(count_of(use, "memory_bytes")), format_bytes(limit))
+                        : format_bytes(limit);
+    std::string compute_text =
+        used < 0 ? fmt::format("{} %", count_of(slice, "compute_percent"))
+                 : fmt::format("{:.1f} of {} %", used * 100, count_of(slice, "compute_percent"));
+    std::string oom =
+        count_of(use, "oom_kills") > 0 ? fmt::format("  {} oom kills", count_of(use, "oom_kills")) : "";
+    lines.push_back(fmt::format("  +- {:20} memory {}  compute {}{}", text_of(slice, "owner"), memory_text,
+                                compute_text, cli::paint(oom, cli::Style::Bad, color)));
   }
 }
 
@@ -88,7 +94,8 @@ cli::Table replica_table(const Snapshot& before, const Snapshot& now, double ela
       const net::JsonValue& endpoint = find_by_id(now.endpoints["endpoints"], id);
       const net::JsonValue& earlier = find_by_id(before.endpoints["endpoints"], id);
       uint64_t total = count_of(endpoint, "dispatched_total");
-      uint64_t sent = earlier.is_object() ? total - std::min(count_of(earlier, "dispatched_total"), total) : 0;
+      uint64_t sent =
+          earlier.is_object() ? total - std::min(count_of(earlier, "dispatched_total"), total) : 0;
       double kv = endpoint["reported"]["kv_cache_usage"].number_or(-1);
       int64_t waiting = endpoint["reported"]["waiting"].integer_or(-1);
       std::string engine = text_of(replica, "engine");
@@ -97,7 +104,8 @@ cli::Table replica_table(const Snapshot& before, const Snapshot& now, double ela
       if (std::string reason = text_of(replica, "reason"); !reason.empty()) phase += " " + reason;
       table.row({id, phase, std::to_string(count_of(endpoint, "in_flight")),
                  elapsed_s > 0 ? fmt::format("{:.1f}", static_cast<double>(sent) / elapsed_s) : "-",
-                 waiting < 0 ? "-" : std::to_string(waiting), kv < 0 ? "-" : fmt::format("{:.0f} %", kv * 100),
+                 waiting < 0 ? "-" : std::to_string(waiting),
+                 kv < 0 ? "-" : fmt::format("{:.0f} %", kv * 100),
                  std::to_string(count_of(replica, "restarts")), engine});
     }
   }
@@ -146,7 +154,8 @@ std::string draw(const Snapshot& before, const Snapshot& now, const FrameSize& s
   }
   for (const net::JsonValue& queue : now.endpoints["queues"].items()) {
     if (count_of(queue, "waiting") == 0) continue;
-    lines.push_back(fmt::format("{} requests of {} wait for a replica", count_of(queue, "waiting"), text_of(queue, "model")));
+    lines.push_back(fmt::format("{} requests of {} wait for a replica", count_of(queue, "waiting"),
+                                text_of(queue, "model")));
   }
   std::string frame;
   for (size_t i = 0; i < lines.size() && i < size.rows; ++i) frame += cut_line(lines[i], size.columns) + '\n';

@@ -1,4 +1,5 @@
-// Draws `top`: one frame of text from the local API's answers. Pure; the command only writes it and reads keys.
+// Draws `top`: one frame of text from the local API's answers. Pure; the command only writes it and reads
+// keys.
 #pragma once
 
 #include <map>
@@ -11,7 +12,7 @@ namespace tweendeck::commands {
 
 // The answers of /v1/devices, /v1/deployments, /v1/endpoints of one moment.
 struct Snapshot {
-  Nanos at = 0;       // monotonic
+  Nanos at = 0;  // monotonic
   Nanos wall_ns = 0;
   net::JsonValue devices, deployments, endpoints;
 };

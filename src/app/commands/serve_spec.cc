@@ -23,8 +23,10 @@ Result<std::string> name_from_model(const std::string& reference) {
   std::string name;
   for (char c : stem) {
     auto byte = static_cast<unsigned char>(c);
-    if (std::isalnum(byte) != 0 && byte < 0x80) name += static_cast<char>(std::tolower(byte));
-    else if (!name.empty() && name.back() != '-') name += '-';
+    if (std::isalnum(byte) != 0 && byte < 0x80)
+      name += static_cast<char>(std::tolower(byte));
+    else if (!name.empty() && name.back() != '-')
+      name += '-';
   }
   name.resize(std::min(name.size(), serving::kMaxNameBytes));
   while (!name.empty() && name.back() == '-') name.pop_back();

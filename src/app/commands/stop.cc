@@ -59,11 +59,17 @@ cli::Command stop_command() {
   return {.name = "stop",
           .group = kGroupServe,
           .summary = "Stop deployments: no new requests, running ones finish, then the model servers end",
-          .args = {{.name = "NAME", .help = "the deployments", .rest = true, .complete = cli::Complete::Deployment}},
-          .flags = {{.name = "drain", .kind = cli::FlagKind::Duration, .fallback = "30s",
+          .args = {{.name = "NAME",
+                    .help = "the deployments",
+                    .rest = true,
+                    .complete = cli::Complete::Deployment}},
+          .flags = {{.name = "drain",
+                     .kind = cli::FlagKind::Duration,
+                     .fallback = "30s",
                      .help = "how long running requests may still take"},
                     {.name = "no-wait", .help = "return as soon as it is accepted"}},
-          .examples = {{"stop smollm2", "after at most 30 s of draining"}, {"stop smollm2 --drain 0s", "at once"}},
+          .examples = {{"stop smollm2", "after at most 30 s of draining"},
+                       {"stop smollm2 --drain 0s", "at once"}},
           .run = run};
 }
 

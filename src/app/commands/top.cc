@@ -20,7 +20,9 @@ constexpr size_t kPlainColumns = 200;  // without a terminal nothing is cut that
 constexpr size_t kPlainRows = 10'000;
 
 std::atomic<bool> g_stop{false};
-void on_signal(int) { g_stop = true; }
+void on_signal(int) {
+  g_stop = true;
+}
 
 // The alternate screen without cursor and echo; what was there before comes back at the end.
 class FullScreen {
@@ -100,13 +102,15 @@ Result<int> run(const cli::Invocation& in, cli::Output& output) {
   }
   Result<Snapshot> before = take(*api);
   if (!before) return fail(before.error());
-  auto interval_ms = static_cast<int>(std::max<Nanos>(in.duration("interval"), 100 * kMillisecond) / kMillisecond);
+  auto interval_ms =
+      static_cast<int>(std::max<Nanos>(in.duration("interval"), 100 * kMillisecond) / kMillisecond);
   if (!output.out_is_terminal || in.on("once")) {
     // Rates need two moments.
     poll(nullptr, 0, interval_ms);
     Result<Snapshot> now = take(*api);
     if (!now) return fail(now.error());
-    output.print(draw(*before, *now, {.columns = kPlainColumns, .rows = kPlainRows, .color = output.out_color}));
+    output.print(
+        draw(*before, *now, {.columns = kPlainColumns, .rows = kPlainRows, .color = output.out_color}));
     return 0;
   }
   signal(SIGINT, on_signal);
@@ -123,7 +127,8 @@ Result<int> run(const cli::Invocation& in, cli::Output& output) {
       FrameSize size{.columns = cli::terminal_columns(STDOUT_FILENO),
                      .rows = cli::terminal_rows(STDOUT_FILENO) - 2,
                      .color = output.out_color};
-      screen.show(fmt::format("tweendeck top  {}  q ends\n{}", format_time(now->wall_ns).substr(11, 8), draw(*before, *now, size)));
+      screen.show(fmt::format("tweendeck top  {}  q ends\n{}", format_time(now->wall_ns).substr(11, 8),
+                              draw(*before, *now, size)));
       before = std::move(now);
       if (quit_pressed(interval_ms)) break;
     }
@@ -138,8 +143,13 @@ cli::Command top_command() {
   return {.name = "top",
           .group = kGroupLook,
           .summary = "Watch devices, slices and replicas live",
-          .about = "Held = promised to slices; per slice what it uses of its share. Without a terminal it prints once.",
-          .flags = {{.name = "interval", .kind = cli::FlagKind::Duration, .fallback = "1s", .help = "between two looks"},
+          .about =
+              "Held = promised to slices; per slice what it uses of its share. Without a terminal it prints "
+              "once.",
+          .flags = {{.name = "interval",
+                     .kind = cli::FlagKind::Duration,
+                     .fallback = "1s",
+                     .help = "between two looks"},
                     {.name = "once", .help = "print once and end"}},
           .examples = {{"top", "q ends it"}},
           .run = run};

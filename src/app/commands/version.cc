@@ -23,9 +23,9 @@ Result<int> run(const cli::Invocation& in, cli::Output& output) {
   }
   output.line(fmt::format("tweendeck version {}", TWEENDECK_VERSION));
   if (daemon) {
-    output.line(fmt::format("daemon version {}, pid {}, gateway {}, state {}{}", text_of(daemon->json, "version"),
-                            count_of(daemon->json, "pid"), text_of(daemon->json, "gateway"),
-                            text_of(daemon->json, "state_dir"),
+    output.line(fmt::format("daemon version {}, pid {}, gateway {}, state {}{}",
+                            text_of(daemon->json, "version"), count_of(daemon->json, "pid"),
+                            text_of(daemon->json, "gateway"), text_of(daemon->json, "state_dir"),
                             daemon->json["stopping"].bool_or(false) ? ", stopping" : ""));
   } else {
     output.line(daemon.error().message);

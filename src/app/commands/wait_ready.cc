@@ -25,14 +25,15 @@ bool is_one_of(std::string_view reason, const std::string_view (&list)[N]) {
 
 // What a model server finds out before it runs: the same start would find it again.
 bool is_refusal(std::string_view reason) {
-  static constexpr std::string_view kRefusals[] = {"InvalidArgument", "SliceTooSmall", "ModelCorrupt", "ModelNotFound",
-                                                   "EngineCannotServe", "DriverMissing"};
+  static constexpr std::string_view kRefusals[] = {"InvalidArgument", "SliceTooSmall",     "ModelCorrupt",
+                                                   "ModelNotFound",   "EngineCannotServe", "DriverMissing"};
   return is_one_of(reason, kRefusals);
 }
 
 // A fault that another start does not cure.
 bool is_final(std::string_view reason) {
-  static constexpr std::string_view kFinal[] = {"EngineNotInstalled", "EngineInvalid", "CrashLoop", "StartTimeout"};
+  static constexpr std::string_view kFinal[] = {"EngineNotInstalled", "EngineInvalid", "CrashLoop",
+                                                "StartTimeout"};
   return is_refusal(reason) || is_one_of(reason, kFinal);
 }
 
@@ -47,7 +48,8 @@ Error replica_error(const net::JsonValue& replica) {
   error.hint = text_of(source, "hint");
   if (!error.hint.empty()) return error;
   error.hint = text_of(replica, "phase") == "pending"
-                   ? fmt::format("it starts by itself once there is room; `tweendeck stop {}` gives up", text_of(replica, "deployment"))
+                   ? fmt::format("it starts by itself once there is room; `tweendeck stop {}` gives up",
+                                 text_of(replica, "deployment"))
                    : fmt::format("`tweendeck logs {}` shows what it said", text_of(replica, "id"));
   return error;
 }
@@ -82,11 +84,14 @@ Standing judge(const net::JsonValue& deployment) {
   }
   standing.ready = ready >= wanted && deployment["replicas"].items().size() == wanted;
   if (moving > 0 && !standing.refused) standing.hopeless = false;
-  standing.line = fmt::format("{}: {} of {} ready ({})", text_of(deployment, "name"), ready, wanted, phases_line(deployment)) + failures;
+  standing.line = fmt::format("{}: {} of {} ready ({})", text_of(deployment, "name"), ready, wanted,
+                              phases_line(deployment)) +
+                  failures;
   return standing;
 }
 
-Status wait_ready(client::LocalApi& api, const std::vector<std::string>& names, Nanos timeout, cli::Output& output) {
+Status wait_ready(client::LocalApi& api, const std::vector<std::string>& names, Nanos timeout,
+                  cli::Output& output) {
   SystemClock clock;
   cli::Progress progress(output);
   Nanos started = clock.now();
@@ -109,12 +114,18 @@ Status wait_ready(client::LocalApi& api, const std::vector<std::string>& names, 
     }
     if (all_ready) return {};
     Nanos now = clock.now();
-    if (!refused) refused_since = 0;
-    else if (refused_since == 0) refused_since = now;
-    else if (now - refused_since >= kRefusedFor) return fail(error);
-    if (!hopeless) hopeless_since = 0;
-    else if (hopeless_since == 0) hopeless_since = now;
-    else if (now - hopeless_since >= kHopelessFor) return fail(error);
+    if (!refused)
+      refused_since = 0;
+    else if (refused_since == 0)
+      refused_since = now;
+    else if (now - refused_since >= kRefusedFor)
+      return fail(error);
+    if (!hopeless)
+      hopeless_since = 0;
+    else if (hopeless_since == 0)
+      hopeless_since = now;
+    else if (now - hopeless_since >= kHopelessFor)
+      return fail(error);
     if (now - started >= timeout) {
       return fail(Reason::Timeout, fmt::format("not ready within {}: {}", format_duration(timeout), lines),
                   fmt::format("it goes on starting; `tweendeck why {}` tells how it stands", names.front()));

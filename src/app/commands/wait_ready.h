@@ -12,15 +12,18 @@ namespace tweendeck::commands {
 
 // What one look at a deployment says. Pure.
 struct Standing {
-  bool ready = false;        // every wanted replica is ready
-  bool hopeless = false;     // waiting longer changes nothing: `error` says why
-  bool refused = false;      // a model server said why it can never run like this; what the others do changes nothing
+  bool ready = false;     // every wanted replica is ready
+  bool hopeless = false;  // waiting longer changes nothing: `error` says why
+  bool refused =
+      false;  // a model server said why it can never run like this; what the others do changes nothing
   Error error;
-  std::string line;          // for progress
+  std::string line;  // for progress
 };
 Standing judge(const net::JsonValue& deployment);
 
-// Returns when all are ready. Errors: Timeout; the reason of a replica that cannot start, after it stood for a while.
-Status wait_ready(client::LocalApi& api, const std::vector<std::string>& names, Nanos timeout, cli::Output& output);
+// Returns when all are ready. Errors: Timeout; the reason of a replica that cannot start, after it stood for
+// a while.
+Status wait_ready(client::LocalApi& api, const std::vector<std::string>& names, Nanos timeout,
+                  cli::Output& output);
 
 }  // namespace tweendeck::commands

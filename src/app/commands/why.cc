@@ -12,7 +12,8 @@ namespace {
 void show_replica(const net::JsonValue& report, cli::Output& output) {
   const net::JsonValue& replica = report["replica"];
   const net::JsonValue& slice = replica["slice"];
-  std::string line = fmt::format("  {}  {}", text_of(replica, "id"), show_phase(text_of(replica, "phase"), output.out_color));
+  std::string line = fmt::format("  {}  {}", text_of(replica, "id"),
+                                 show_phase(text_of(replica, "phase"), output.out_color));
   if (std::string reason = text_of(replica, "reason"); !reason.empty()) line += fmt::format(" [{}]", reason);
   if (std::string message = text_of(replica, "message"); !message.empty()) line += "  " + message;
   output.line(line);
@@ -21,12 +22,13 @@ void show_replica(const net::JsonValue& report, cli::Output& output) {
     if (slice["use"].is_object()) {
       use = fmt::format(", uses {}", format_bytes(count_of(slice["use"], "memory_bytes")));
     }
-    output.line(fmt::format("    slice {} on {}: {}{}, isolation {}", text_of(slice, "id"), text_of(slice, "device"),
-                            show_share(slice), use, show_isolation(slice)));
+    output.line(fmt::format("    slice {} on {}: {}{}, isolation {}", text_of(slice, "id"),
+                            text_of(slice, "device"), show_share(slice), use, show_isolation(slice)));
   }
   if (const net::JsonValue& exit = replica["last_exit"]; exit.is_object()) {
     output.line(fmt::format("    last exit {}: {} [{}], {} restarts", show_clock(exit["time"].text_or("")),
-                            text_of(exit, "message"), text_of(exit, "reason"), count_of(replica, "restarts")));
+                            text_of(exit, "message"), text_of(exit, "reason"),
+                            count_of(replica, "restarts")));
     for (const net::JsonValue& text : report["last_log_lines"].items()) {
       output.line(output.dim(fmt::format("      | {}", text.text_or(""))));
     }
@@ -44,8 +46,10 @@ Result<int> run(const cli::Invocation& in, cli::Output& output) {
     output.line(answer->text);
     return code;
   }
-  output.line(fmt::format("{}{}", text_of(answer->json, "sentence"), reason.empty() ? "" : fmt::format(" [{}]", reason)));
-  for (const net::JsonValue& hint : answer->json["hints"].items()) output.line(fmt::format("  hint: {}", hint.text_or("")));
+  output.line(fmt::format("{}{}", text_of(answer->json, "sentence"),
+                          reason.empty() ? "" : fmt::format(" [{}]", reason)));
+  for (const net::JsonValue& hint : answer->json["hints"].items())
+    output.line(fmt::format("  hint: {}", hint.text_or("")));
   for (const net::JsonValue& report : answer->json["replicas"].items()) show_replica(report, output);
   if (!answer->json["events"].items().empty()) output.line("\nEvents:");
   for (const net::JsonValue& event : answer->json["events"].items()) {
@@ -57,13 +61,14 @@ Result<int> run(const cli::Invocation& in, cli::Output& output) {
 }  // namespace
 
 cli::Command why_command() {
-  return {.name = "why",
-          .group = kGroupLook,
-          .summary = "Tell how a deployment or replica stands, why, and what would change it",
-          .args = {{.name = "NAME", .help = "a deployment or a replica", .complete = cli::Complete::Deployment}},
-          .examples = {{"why smollm2", "its replicas, slices, last exits and events"}},
-          .exit_note = "0 when all is well, 1 when something is wrong",
-          .run = run};
+  return {
+      .name = "why",
+      .group = kGroupLook,
+      .summary = "Tell how a deployment or replica stands, why, and what would change it",
+      .args = {{.name = "NAME", .help = "a deployment or a replica", .complete = cli::Complete::Deployment}},
+      .examples = {{"why smollm2", "its replicas, slices, last exits and events"}},
+      .exit_note = "0 when all is well, 1 when something is wrong",
+      .run = run};
 }
 
 }  // namespace tweendeck::commands

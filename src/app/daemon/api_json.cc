@@ -9,8 +9,10 @@ namespace tweendeck::daemon {
 namespace {
 
 void write_reason(net::JsonWriter& w, std::string_view key, Reason reason) {
-  if (reason == Reason::None) w.name(key).null();
-  else w.field(key, to_string(reason));
+  if (reason == Reason::None)
+    w.name(key).null();
+  else
+    w.field(key, to_string(reason));
 }
 
 void write_use(net::JsonWriter& w, const serving::SliceUse& use) {
@@ -36,7 +38,8 @@ void write_slice(net::JsonWriter& w, const Slice& slice, const serving::SliceUse
   w.end();
 }
 
-void write_device(net::JsonWriter& w, const Device& device, const std::vector<Slice>& slices, const UseBySlice& use) {
+void write_device(net::JsonWriter& w, const Device& device, const std::vector<Slice>& slices,
+                  const UseBySlice& use) {
   uint64_t held_bytes = 0;
   uint32_t held_percent = 0;
   for (const Slice& slice : slices) {
@@ -55,7 +58,8 @@ void write_device(net::JsonWriter& w, const Device& device, const std::vector<Sl
   w.field("healthy", device.healthy);
   write_reason(w, "health_reason", device.health_reason);
   w.field("simulated", device.simulated).array("links");
-  for (const DeviceLink& link : device.links) w.object().field("peer", link.peer_id).field("kind", link.kind).end();
+  for (const DeviceLink& link : device.links)
+    w.object().field("peer", link.peer_id).field("kind", link.kind).end();
   w.end().array("slices");
   for (const Slice& slice : slices) {
     if (slice.device_id == device.id) write_slice(w, slice, use_of(use, slice.id));
@@ -68,9 +72,13 @@ void write_replica(net::JsonWriter& w, const serving::ReplicaView& replica, cons
   w.field("phase", to_string(replica.phase));
   write_reason(w, "reason", replica.reason);
   w.field("message", replica.message).field("hint", replica.hint).name("slice");
-  if (replica.slice.id.empty()) w.null();
-  else write_slice(w, replica.slice, use);
-  w.field("pid", int64_t{replica.pid}).field("port", uint32_t{replica.port}).field("restarts", replica.restarts);
+  if (replica.slice.id.empty())
+    w.null();
+  else
+    write_slice(w, replica.slice, use);
+  w.field("pid", int64_t{replica.pid})
+      .field("port", uint32_t{replica.port})
+      .field("restarts", replica.restarts);
   w.field("max_in_flight", replica.max_in_flight).field("context_tokens", replica.context_tokens);
   w.field("simulated", replica.simulated).field("engine", replica.engine).name("last_exit");
   const serving::ExitRecord& exit = replica.last_exit;
@@ -123,7 +131,9 @@ void write_endpoint(net::JsonWriter& w, const routing::Router::EndpointView& vie
   w.object().field("id", endpoint.id).field("deployment", endpoint.deployment).array("models");
   for (const std::string& model : endpoint.models) w.value(model);
   w.end().field("address", endpoint.address).field("port", uint32_t{endpoint.port});
-  w.field("state", to_string(endpoint.state)).field("engine", endpoint.engine).field("simulated", endpoint.simulated);
+  w.field("state", to_string(endpoint.state))
+      .field("engine", endpoint.engine)
+      .field("simulated", endpoint.simulated);
   w.field("max_in_flight", endpoint.max_in_flight).field("in_flight", view.in_flight);
   w.field("uncached_tokens", view.uncached_tokens).field("dispatched_total", view.dispatched_total);
   w.field("index_entries", view.index_entries).object("reported");
@@ -133,7 +143,8 @@ void write_endpoint(net::JsonWriter& w, const routing::Router::EndpointView& vie
 
 std::string findings_json(const std::vector<Finding>& findings) {
   net::JsonWriter w;
-  bool healthy = std::none_of(findings.begin(), findings.end(), [](const Finding& f) { return f.severity != "info"; });
+  bool healthy =
+      std::none_of(findings.begin(), findings.end(), [](const Finding& f) { return f.severity != "info"; });
   w.object().field("healthy", healthy).array("findings");
   for (const Finding& finding : findings) {
     w.object().field("severity", finding.severity).field("subject", finding.subject);

@@ -18,7 +18,8 @@ namespace tweendeck::daemon {
 using UseBySlice = std::map<std::string, serving::SliceUse, std::less<>>;
 
 // Each appends one value.
-void write_device(net::JsonWriter& w, const Device& device, const std::vector<Slice>& slices, const UseBySlice& use);
+void write_device(net::JsonWriter& w, const Device& device, const std::vector<Slice>& slices,
+                  const UseBySlice& use);
 void write_slice(net::JsonWriter& w, const Slice& slice, const serving::SliceUse* use);
 void write_replica(net::JsonWriter& w, const serving::ReplicaView& replica, const serving::SliceUse* use);
 void write_deployment(net::JsonWriter& w, const serving::DeploymentView& deployment, const UseBySlice& use);
@@ -26,7 +27,8 @@ void write_event(net::JsonWriter& w, const serving::Event& event);
 void write_why(net::JsonWriter& w, const serving::WhyReport& report);
 void write_endpoint(net::JsonWriter& w, const routing::Router::EndpointView& view);
 
-// What doctor found. `severity`: "error" = it does not work, "warning" = it works worse, "info" = good to know.
+// What doctor found. `severity`: "error" = it does not work, "warning" = it works worse, "info" = good to
+// know.
 struct Finding {
   std::string severity;
   std::string subject;

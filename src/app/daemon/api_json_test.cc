@@ -15,8 +15,12 @@ net::JsonValue parsed(net::JsonWriter& w) {
 }
 
 Slice slice_of(std::string id, std::string owner) {
-  return {.id = std::move(id), .device_id = "cpu0", .share = {.memory_bytes = kGiB, .compute_percent = 40},
-          .owner = std::move(owner), .deployment = "chat", .isolation = Isolation::Kernel,
+  return {.id = std::move(id),
+          .device_id = "cpu0",
+          .share = {.memory_bytes = kGiB, .compute_percent = 40},
+          .owner = std::move(owner),
+          .deployment = "chat",
+          .isolation = Isolation::Kernel,
           .isolation_reason = Reason::None};
 }
 
@@ -47,10 +51,17 @@ serving::DeploymentView deployment() {
 }
 
 TEST(ApiJson, DeviceTellsWhatIsFree) {
-  Device device{.id = "cpu0", .provider = "cpu", .vendor = "AMD", .model = "AMD EPYC", .uuid = "", .pci_bus_id = "",
-                .memory_bytes = 4 * kGiB, .links = {}};
+  Device device{.id = "cpu0",
+                .provider = "cpu",
+                .vendor = "AMD",
+                .model = "AMD EPYC",
+                .uuid = "",
+                .pci_bus_id = "",
+                .memory_bytes = 4 * kGiB,
+                .links = {}};
   net::JsonWriter w;
-  write_device(w, device, {slice_of("s1", "chat-1"), slice_of("s2", "chat-2")}, {{"s1", {.memory_bytes = 5}}});
+  write_device(w, device, {slice_of("s1", "chat-1"), slice_of("s2", "chat-2")},
+               {{"s1", {.memory_bytes = 5}}});
   net::JsonValue json = parsed(w);
   EXPECT_EQ(json["free_memory_bytes"].integer_or(0), int64_t{2} << 30);
   EXPECT_EQ(json["free_compute_percent"].integer_or(0), 20);
@@ -89,12 +100,20 @@ TEST(ApiJson, OnlyWarningsAndErrorsMakeItUnhealthy) {
 TEST(StateMetrics, FollowsWhatExists) {
   Registry registry;
   StateMetrics metrics(registry);
-  Device device{.id = "cpu0", .provider = "cpu", .vendor = "", .model = "", .uuid = "", .pci_bus_id = "",
-                .memory_bytes = 4 * kGiB, .links = {}};
-  metrics.update({device}, {slice_of("s1", "chat-1")}, {{"s1", {.memory_bytes = 5, .compute_ns = 1'500'000'000}}},
-                 {deployment()});
+  Device device{.id = "cpu0",
+                .provider = "cpu",
+                .vendor = "",
+                .model = "",
+                .uuid = "",
+                .pci_bus_id = "",
+                .memory_bytes = 4 * kGiB,
+                .links = {}};
+  metrics.update({device}, {slice_of("s1", "chat-1")},
+                 {{"s1", {.memory_bytes = 5, .compute_ns = 1'500'000'000}}}, {deployment()});
   std::string text = registry.expose();
-  EXPECT_NE(text.find("tweendeck_device_memory_bytes{device=\"cpu0\",provider=\"cpu\"} 4294967296"), std::string::npos) << text;
+  EXPECT_NE(text.find("tweendeck_device_memory_bytes{device=\"cpu0\",provider=\"cpu\"} 4294967296"),
+            std::string::npos)
+      << text;
   EXPECT_NE(text.find("tweendeck_slice_compute_used_seconds"), std::string::npos);
   EXPECT_NE(text.find("tweendeck_replicas{deployment=\"chat\",phase=\"ready\"} 1"), std::string::npos);
   metrics.update({device}, {}, {}, {});

@@ -50,13 +50,17 @@ Status Daemon::check(const DaemonConfig& config, const std::optional<net::Addres
   if (Status state = serving::StateStore::check(config.state_dir); !state) return state;
   Result<InstallPaths> paths = install_paths(config);
   if (!paths) return fail(paths.error());
-  Result<serving::EngineCatalog> catalog = serving::EngineCatalog::load(paths->engines, paths->python, paths->bin);
+  Result<serving::EngineCatalog> catalog =
+      serving::EngineCatalog::load(paths->engines, paths->python, paths->bin);
   if (!catalog) return fail(catalog.error());
-  if (Status devices = Devices::check(config.state_dir, config.soft_gpus, *paths, held); !devices) return devices;
+  if (Status devices = Devices::check(config.state_dir, config.soft_gpus, *paths, held); !devices)
+    return devices;
   return routing::gateway::Gateway::check(config.gateway, ours);
 }
 
-Daemon::~Daemon() { stop(0); }
+Daemon::~Daemon() {
+  stop(0);
+}
 
 Status Daemon::open_state() {
   started_wall_ns_ = clock_.wall_now();
@@ -71,14 +75,16 @@ Status Daemon::open_state() {
 }
 
 Status Daemon::open_devices() {
-  Result<std::unique_ptr<Devices>> devices = Devices::open(config_.state_dir, config_.soft_gpus, paths_, sandboxed_);
+  Result<std::unique_ptr<Devices>> devices =
+      Devices::open(config_.state_dir, config_.soft_gpus, paths_, sandboxed_);
   if (!devices) return fail(devices.error());
   devices_ = std::move(*devices);
   for (const Error& degraded : devices_->degraded()) {
     log::warning("Found a degraded mode", {{"reason", degraded.reason}, {"message", degraded.message}});
   }
   if (!sandboxed_) {
-    log::warning("Found a degraded mode", {{"reason", Reason::SandboxUnavailable}, {"message", "the daemon is not root"}});
+    log::warning("Found a degraded mode",
+                 {{"reason", Reason::SandboxUnavailable}, {"message", "the daemon is not root"}});
   }
   return {};
 }
@@ -87,9 +93,8 @@ serving::Ports Daemon::ports() {
   SliceBroker& broker = devices_->broker();
   serving::Ports ports;
   ports.list_devices = [&broker] { return broker.devices(); };
-  ports.acquire_slice = [&broker](const serving::DeploymentSpec& spec, const std::string& owner, const std::string& id) {
-    return broker.acquire(spec, owner, id);
-  };
+  ports.acquire_slice = [&broker](const serving::DeploymentSpec& spec, const std::string& owner,
+                                  const std::string& id) { return broker.acquire(spec, owner, id); };
   ports.release_slice = [&broker](const std::string& id) { return broker.release(id); };
   ports.list_slices = [&broker] { return broker.slices(); };
   ports.slice_usage = [&broker](const std::string& id) { return broker.usage(id); };
@@ -97,14 +102,17 @@ serving::Ports Daemon::ports() {
   ports.remove_endpoint = [this](const std::string& id) { board_.remove(id); };
   ports.requests_in_flight = [this](const std::string& id) { return board_.in_flight(id); };
   ports.on_event = [this](const serving::Event& event) {
-    registry_.counter("tweendeck_events_total", "Events by action and reason.",
-                      {{"action", event.action}, {"reason", std::string(to_string(event.reason))}}).add();
+    registry_
+        .counter("tweendeck_events_total", "Events by action and reason.",
+                 {{"action", event.action}, {"reason", std::string(to_string(event.reason))}})
+        .add();
   };
   return ports;
 }
 
 Status Daemon::start_controller() {
-  Result<serving::EngineCatalog> catalog = serving::EngineCatalog::load(paths_.engines, paths_.python, paths_.bin);
+  Result<serving::EngineCatalog> catalog =
+      serving::EngineCatalog::load(paths_.engines, paths_.python, paths_.bin);
   if (!catalog) return fail(catalog.error());
   catalog_ = std::move(*catalog);
   serving::ControllerConfig config;
@@ -130,7 +138,8 @@ routing::gateway::GatewayEvents Daemon::gateway_events() {
 }
 
 Status Daemon::start_gateway() {
-  gateway_ = std::make_unique<routing::gateway::Gateway>(config_.gateway, config_.router, registry_, clock_, gateway_events());
+  gateway_ = std::make_unique<routing::gateway::Gateway>(config_.gateway, config_.router, registry_, clock_,
+                                                         gateway_events());
   if (Status started = gateway_->start(); !started) return started;
   scraper_ = std::make_unique<routing::sources::MetricsScraper>(
       gateway_->loop(), registry_, routing::sources::ScraperConfig{},
@@ -157,7 +166,8 @@ Status Daemon::start_api() {
   } else {
     if (Status made = serving::make_state_dir(runtime); !made) return made;
     std::ofstream file(pointer, std::ios::trunc);
-    if (!(file << socket_path_ << '\n' << std::flush)) return fail(system_error(errno, "cannot write " + pointer));
+    if (!(file << socket_path_ << '\n' << std::flush))
+      return fail(system_error(errno, "cannot write " + pointer));
   }
   api_ = std::make_unique<net::ControlServer>();
   add_read_routes();
@@ -191,7 +201,8 @@ std::optional<DaemonRequest> Daemon::pending_request() const {
 
 Nanos Daemon::stop_grace() const {
   Nanos longest = 0;
-  for (const serving::EngineSpec& engine : catalog_->engines()) longest = std::max(longest, engine.stop_grace);
+  for (const serving::EngineSpec& engine : catalog_->engines())
+    longest = std::max(longest, engine.stop_grace);
   return longest;
 }
 
@@ -236,9 +247,11 @@ std::string Daemon::gateway_url() const {
 std::string Daemon::summary() const {
   std::string names;
   for (const Device& device : devices_->broker().devices()) {
-    names += fmt::format("{}{} ({}, {})", names.empty() ? "" : ", ", device.id, device.model, format_bytes(device.memory_bytes));
+    names += fmt::format("{}{} ({}, {})", names.empty() ? "" : ", ", device.id, device.model,
+                         format_bytes(device.memory_bytes));
   }
-  std::string adopted = adopted_ == 0 ? "" : fmt::format(", {} running replica{} adopted", adopted_, adopted_ == 1 ? "" : "s");
+  std::string adopted =
+      adopted_ == 0 ? "" : fmt::format(", {} running replica{} adopted", adopted_, adopted_ == 1 ? "" : "s");
   return fmt::format("gateway {}, state {}, devices {}{}", gateway_url(), config_.state_dir, names, adopted);
 }
 

@@ -1,12 +1,13 @@
 // The daemon of one machine: every room composed, from the state lock to the gateway.
 //
-//   Result<std::unique_ptr<Daemon>> daemon = Daemon::start(config);   // running; replicas adopted; gateway listens
-//   while (...) { (*daemon)->housekeep(); ... }                       // about once a second
+//   Result<std::unique_ptr<Daemon>> daemon = Daemon::start(config);   // running; replicas adopted; gateway
+//   listens while (...) { (*daemon)->housekeep(); ... }                       // about once a second
 //   (*daemon)->stop(StopMode::KeepReplicas, drain);
 //
-// Start order: state lock, devices (recovered), controller (replicas adopted), gateway, local API. So whoever is
-// answered by the local API finds everything running. start() leaves nothing behind when it fails.
-// housekeep(), stop() and pending_request() belong to one thread; the rest is used by the local API's threads.
+// Start order: state lock, devices (recovered), controller (replicas adopted), gateway, local API. So whoever
+// is answered by the local API finds everything running. start() leaves nothing behind when it fails.
+// housekeep(), stop() and pending_request() belong to one thread; the rest is used by the local API's
+// threads.
 #pragma once
 
 #include <atomic>
@@ -35,8 +36,8 @@ namespace tweendeck::daemon {
 struct DaemonConfig {
   std::string state_dir;
   std::string version;
-  std::string soft_gpus;      // "2:H100-80G", "none", "" = as remembered
-  std::string engines;        // "" = the shipped ones
+  std::string soft_gpus;  // "2:H100-80G", "none", "" = as remembered
+  std::string engines;    // "" = the shipped ones
   Nanos drain = serving::kDefaultDrain;
   routing::gateway::GatewayConfig gateway;
   routing::RouterConfig router;
@@ -53,8 +54,8 @@ struct DaemonRequest {
 class Daemon {
  public:
   static Result<std::unique_ptr<Daemon>> start(DaemonConfig config);
-  // Whether start() would succeed once the daemon that listens on `ours` and holds the slices `held` has left: engines, software GPUs, keys,
-  // certificates, address. Changes nothing. Errors: those of start().
+  // Whether start() would succeed once the daemon that listens on `ours` and holds the slices `held` has
+  // left: engines, software GPUs, keys, certificates, address. Changes nothing. Errors: those of start().
   static Status check(const DaemonConfig& config, const std::optional<net::Address>& ours,
                       const std::vector<device::SliceEntry>& held);
   ~Daemon();
@@ -62,9 +63,9 @@ class Daemon {
   void housekeep();
   std::optional<DaemonRequest> pending_request() const;
 
-  // Down only: every deployment ends, running requests first; the drain is pending_request()'s, which a further `down`
-  // may shorten. Returns when no process of a replica is left. Errors: Timeout when all processes ended in time and
-  // something of their records did not.
+  // Down only: every deployment ends, running requests first; the drain is pending_request()'s, which a
+  // further `down` may shorten. Returns when no process of a replica is left. Errors: Timeout when all
+  // processes ended in time and something of their records did not.
   Status stop_replicas();
   // Requests in flight get up to `drain`; replicas go on running. Idempotent.
   void stop(Nanos drain);

@@ -9,8 +9,8 @@ namespace tweendeck::daemon {
 
 namespace {
 
-device::SoftOptions soft_options(const std::string& state_dir, const std::string& soft_gpus, const InstallPaths& paths,
-                                 const device::nvml::Options& pages) {
+device::SoftOptions soft_options(const std::string& state_dir, const std::string& soft_gpus,
+                                 const InstallPaths& paths, const device::nvml::Options& pages) {
   return {.pages = pages,
           .cards = soft_gpus,
           .model_path = state_dir + "/softgpu/model",
@@ -22,7 +22,8 @@ device::SoftOptions soft_options(const std::string& state_dir, const std::string
 
 Status Devices::check(const std::string& state_dir, const std::string& soft_gpus, const InstallPaths& paths,
                       const std::vector<device::SliceEntry>& held) {
-  Result<std::string> cards = choose_soft_cards(soft_gpus, device::remembered_soft_cards(state_dir + "/softgpu/model"), held);
+  Result<std::string> cards =
+      choose_soft_cards(soft_gpus, device::remembered_soft_cards(state_dir + "/softgpu/model"), held);
   if (!cards) return fail(cards.error());
   return cards->empty() ? Status() : device::check_soft_options(soft_options(state_dir, *cards, paths, {}));
 }
@@ -31,14 +32,16 @@ Result<std::unique_ptr<Devices>> Devices::open(const std::string& state_dir, con
                                                const InstallPaths& paths, bool sandboxed) {
   std::unique_ptr<Devices> devices(new Devices());
   devices->own_group_ = device::base_group_name(state_dir);
-  if (Result<std::unique_ptr<device::Groups>> groups = device::Groups::open(devices->kernel_, "/", state_dir); groups) {
+  if (Result<std::unique_ptr<device::Groups>> groups = device::Groups::open(devices->kernel_, "/", state_dir);
+      groups) {
     devices->groups_ = std::move(*groups);
   } else {
     devices->degraded_.push_back(groups.error());
   }
   device::nvml::Options pages{
       .pages_dir = state_dir + "/vgpu", .vgpu_library = paths.vgpu_library, .sandboxed = sandboxed};
-  devices->providers_.push_back(std::make_unique<device::CpuProvider>(devices->kernel_, devices->groups_.get()));
+  devices->providers_.push_back(
+      std::make_unique<device::CpuProvider>(devices->kernel_, devices->groups_.get()));
   devices->providers_.push_back(device::make_nvidia_provider(pages));
   Result<device::Journal> journal = device::Journal::open(state_dir + "/slices.journal", devices->disk_);
   if (!journal) return fail(journal.error());

@@ -1,5 +1,5 @@
-// The device side of the daemon: kernel, cgroups, journal, providers and the manager over them, in the order in which
-// they need each other.
+// The device side of the daemon: kernel, cgroups, journal, providers and the manager over them, in the order
+// in which they need each other.
 #pragma once
 
 #include <memory>
@@ -19,13 +19,15 @@ namespace tweendeck::daemon {
 
 class Devices {
  public:
-  // `soft_gpus`: "2:H100-80G", "none", or "" for those that the state remembers. Recovers what an earlier daemon left; what a person should know of that is
-  // in take_events(). Errors: of the journal (JournalCorrupt, DiskFull ...), of the soft provider,
-  // AlreadyExists (other software GPUs while slices on them are held).
+  // `soft_gpus`: "2:H100-80G", "none", or "" for those that the state remembers. Recovers what an earlier
+  // daemon left; what a person should know of that is in take_events(). Errors: of the journal
+  // (JournalCorrupt, DiskFull ...), of the soft provider, AlreadyExists (other software GPUs while slices on
+  // them are held).
   static Result<std::unique_ptr<Devices>> open(const std::string& state_dir, const std::string& soft_gpus,
                                                const InstallPaths& paths, bool sandboxed);
 
-  // Whether `soft_gpus` can be made beside the slices `held`; changes nothing that runs. Errors: of the soft provider.
+  // Whether `soft_gpus` can be made beside the slices `held`; changes nothing that runs. Errors: of the soft
+  // provider.
   static Status check(const std::string& state_dir, const std::string& soft_gpus, const InstallPaths& paths,
                       const std::vector<device::SliceEntry>& held);
 
@@ -34,7 +36,9 @@ class Devices {
   std::vector<device::SliceEvent> take_events() { return std::move(events_); }
 
   // Groups of other state directories with slices in them: another daemon hands out the same machine.
-  std::vector<std::string> other_groups() { return device::find_other_groups(kernel_, "/sys/fs/cgroup", own_group_); }
+  std::vector<std::string> other_groups() {
+    return device::find_other_groups(kernel_, "/sys/fs/cgroup", own_group_);
+  }
 
   // Degraded modes of this machine, for doctor; empty when there is none.
   const std::vector<Error>& degraded() const { return degraded_; }

@@ -24,14 +24,15 @@ void look_at_disk(const std::string& dir, std::vector<Finding>& findings) {
   uint64_t free_bytes = uint64_t{disk.f_bavail} * disk.f_frsize;
   if (free_bytes >= kLeastFreeBytes) return;
   findings.push_back({"warning", "state", Reason::DiskFull,
-                      fmt::format("{} has {} left; below {} changes may be refused and logs dropped", dir, format_bytes(free_bytes),
-                                  format_bytes(kLeastFreeBytes)),
+                      fmt::format("{} has {} left; below {} changes may be refused and logs dropped", dir,
+                                  format_bytes(free_bytes), format_bytes(kLeastFreeBytes)),
                       "free some space"});
 }
 
 void look_at_device(const Device& device, std::vector<Finding>& findings) {
   if (!device.healthy) {
-    findings.push_back({"error", device.id, device.health_reason, fmt::format("{} reports a fault", device.model),
+    findings.push_back({"error", device.id, device.health_reason,
+                        fmt::format("{} reports a fault", device.model),
                         "slices on it cannot be trusted; see the driver's log"});
   }
   if (device.isolation_reason != Reason::None) {
@@ -40,12 +41,14 @@ void look_at_device(const Device& device, std::vector<Finding>& findings) {
                         std::string(describe(device.isolation_reason))});
   }
   if (device.simulated) {
-    findings.push_back({"info", device.id, Reason::SimulatedDevice, fmt::format("{} is software", device.model), ""});
+    findings.push_back(
+        {"info", device.id, Reason::SimulatedDevice, fmt::format("{} is software", device.model), ""});
   }
 }
 
 // Slices whose device is not there, or no longer has what they hold.
-void look_at_slices(const std::vector<Device>& devices, const std::vector<Slice>& slices, std::vector<Finding>& findings) {
+void look_at_slices(const std::vector<Device>& devices, const std::vector<Slice>& slices,
+                    std::vector<Finding>& findings) {
   std::map<std::string, Share> held;
   for (const Slice& slice : slices) {
     Share& sum = held[slice.device_id];
@@ -53,9 +56,10 @@ void look_at_slices(const std::vector<Device>& devices, const std::vector<Slice>
     sum.compute_percent += slice.share.compute_percent;
     auto is_its = [&](const Device& device) { return device.id == slice.device_id; };
     if (std::any_of(devices.begin(), devices.end(), is_its)) continue;
-    findings.push_back({"warning", slice.device_id, Reason::NotFound,
-                        fmt::format("slice {} of {} is on {}, which is not there", slice.id, slice.owner, slice.device_id),
-                        "bring the device back, or stop the deployment"});
+    findings.push_back(
+        {"warning", slice.device_id, Reason::NotFound,
+         fmt::format("slice {} of {} is on {}, which is not there", slice.id, slice.owner, slice.device_id),
+         "bring the device back, or stop the deployment"});
   }
   for (const Device& device : devices) {
     auto found = held.find(device.id);
@@ -77,7 +81,9 @@ std::vector<Finding> Daemon::findings() {
   for (const Error& degraded : devices_->degraded()) findings.push_back(warning("cgroups", degraded));
   for (const std::string& other : devices_->other_groups()) {
     findings.push_back({"warning", "cgroups", Reason::AlreadyExists,
-                        fmt::format("another tweendeck has slices on this machine (cgroup {}); neither knows what the other hands out", other),
+                        fmt::format("another tweendeck has slices on this machine (cgroup {}); neither knows "
+                                    "what the other hands out",
+                                    other),
                         "run one daemon per machine, or leave room for the other one"});
   }
   std::vector<device::SliceEvent> problems;
@@ -89,22 +95,25 @@ std::vector<Finding> Daemon::findings() {
   look_at_slices(devices, devices_->broker().slices(), findings);
   auto is_nvidia = [](const Device& device) { return device.provider == "nvidia"; };
   if (std::none_of(devices.begin(), devices.end(), is_nvidia)) {
-    findings.push_back({"info", "nvidia", Reason::DriverMissing, "no NVIDIA GPU is visible; models run on what `devices` lists",
+    findings.push_back({"info", "nvidia", Reason::DriverMissing,
+                        "no NVIDIA GPU is visible; models run on what `devices` lists",
                         "with a GPU in the machine, install its driver"});
   }
   if (!sandboxed_) {
     findings.push_back({"warning", "replicas", Reason::SandboxUnavailable,
-                        "replicas run as the daemon's own user, without a sandbox", "run the daemon as root"});
+                        "replicas run as the daemon's own user, without a sandbox",
+                        "run the daemon as root"});
   }
   if (paths_.python.empty()) {
-    findings.push_back({"warning", "engines", Reason::EngineNotInstalled, "there is no Python environment for engines",
+    findings.push_back({"warning", "engines", Reason::EngineNotInstalled,
+                        "there is no Python environment for engines",
                         "run scripts/setup, or name one with TWEENDECK_PYTHON"});
   }
   for (const Error& broken : catalog_->broken()) findings.push_back(warning("engines", broken));
   bool tls = !config_.gateway.cert_file.empty();
   if (!net::is_loopback(config_.gateway.listen) && !tls) {
-    findings.push_back({"warning", "gateway", Reason::Unsupported, "API keys and prompts cross the network in clear text",
-                        "give --cert and --key"});
+    findings.push_back({"warning", "gateway", Reason::Unsupported,
+                        "API keys and prompts cross the network in clear text", "give --cert and --key"});
   }
   for (const serving::Finding& found : controller_->doctor()) {
     bool fine = found.harmless || exit_code(found.reason) == ExitCode::Ok;

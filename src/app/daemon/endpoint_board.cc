@@ -5,7 +5,8 @@ namespace tweendeck::daemon {
 void EndpointBoard::pass_on(const Endpoint& endpoint) {
   if (gateway_ == nullptr) return;
   gateway_->publish(endpoint);
-  bool answers = endpoint.port != 0 && endpoint.state != EndpointState::Starting && !endpoint.metrics_path.empty();
+  bool answers =
+      endpoint.port != 0 && endpoint.state != EndpointState::Starting && !endpoint.metrics_path.empty();
   if (answers) {
     scraper_->set_target({.id = endpoint.id,
                           .address = endpoint.address,

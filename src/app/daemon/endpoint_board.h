@@ -1,5 +1,5 @@
-// The replicas as they are published to the gateway and to the scraper of their load. Replicas are adopted before the
-// gateway listens, so the board keeps them until it does. Safe from any thread.
+// The replicas as they are published to the gateway and to the scraper of their load. Replicas are adopted
+// before the gateway listens, so the board keeps them until it does. Safe from any thread.
 #pragma once
 
 #include <functional>
@@ -22,7 +22,8 @@ class EndpointBoard {
   uint32_t in_flight(const std::string& endpoint_id);
 
   // From now on everything reaches both; they must run until disconnect().
-  void connect(routing::gateway::Gateway& gateway, routing::sources::MetricsScraper& scraper, NamesOf names_of);
+  void connect(routing::gateway::Gateway& gateway, routing::sources::MetricsScraper& scraper,
+               NamesOf names_of);
   void disconnect();
 
  private:

@@ -47,8 +47,10 @@ Result<InstallPaths> find_install_paths(const std::string& program, const std::s
   paths.engines = engines.empty() ? first_of({repository / "engine", share / "engine"})
                                   : first_of({fs::absolute(engines, ignored)});
   std::string python = environment("TWEENDECK_PYTHON").value_or("");
-  paths.python = python.empty() ? first_of({repository / ".venv" / "bin" / "python3", share / "venv" / "bin" / "python3"})
-                                : fs::absolute(python, ignored).string();
+  paths.python =
+      python.empty()
+          ? first_of({repository / ".venv" / "bin" / "python3", share / "venv" / "bin" / "python3"})
+          : fs::absolute(python, ignored).string();
   if (paths.engines.empty()) {
     return fail(Reason::NotFound,
                 engines.empty() ? fmt::format("no folder with engines beside {}", program)

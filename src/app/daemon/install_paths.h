@@ -1,5 +1,5 @@
-// Where the programs, libraries and engine folders of this build are: beside the running program, or installed below
-// the same prefix. Reads links and looks for files only.
+// Where the programs, libraries and engine folders of this build are: beside the running program, or
+// installed below the same prefix. Reads links and looks for files only.
 #pragma once
 
 #include <string>
@@ -10,9 +10,9 @@
 namespace tweendeck::daemon {
 
 struct InstallPaths {
-  std::string bin;           // tweendeck-shim, tweendeck-softgpu, tweendeck-sim
-  std::string engines;       // engine folders
-  std::string python;        // python3 of the engines' environment; "" when there is none
+  std::string bin;      // tweendeck-shim, tweendeck-softgpu, tweendeck-sim
+  std::string engines;  // engine folders
+  std::string python;   // python3 of the engines' environment; "" when there is none
   std::string shim;
   std::string softgpu_tool;
   std::string softgpu_libraries;

@@ -14,10 +14,18 @@ void LostRequests::add(const LostRequest& lost) {
   if (accounts_.size() >= kMaxReplicas && !accounts_.contains(lost.endpoint_id)) return;
   Account& account = accounts_[lost.endpoint_id];
   switch (lost.fate) {
-    case RequestFate::Retried: ++(lost.retried_on == lost.endpoint_id ? account.retried_here : account.retried); break;
-    case RequestFate::Waiting: ++account.waiting; break;
-    case RequestFate::Failed: ++account.failed; break;
-    case RequestFate::Cut: ++account.cut; break;
+    case RequestFate::Retried:
+      ++(lost.retried_on == lost.endpoint_id ? account.retried_here : account.retried);
+      break;
+    case RequestFate::Waiting:
+      ++account.waiting;
+      break;
+    case RequestFate::Failed:
+      ++account.failed;
+      break;
+    case RequestFate::Cut:
+      ++account.cut;
+      break;
   }
   account.reason = lost.error.reason;
   account.detail = lost.error.message;
@@ -50,7 +58,8 @@ LostRequestsEvent LostRequests::tell(const std::string& replica, const Account& 
   part(account.failed, "failed before its first byte", "failed before their first byte");
   part(account.cut, "broke after its first byte", "broke after their first byte");
   const bool again = account.retried + account.retried_here + account.waiting > 0;
-  return {replica, account.reason, again ? "Retried" : "RequestsLost", fmt::format("{}: {}", text, account.detail)};
+  return {replica, account.reason, again ? "Retried" : "RequestsLost",
+          fmt::format("{}: {}", text, account.detail)};
 }
 
 }  // namespace tweendeck::daemon

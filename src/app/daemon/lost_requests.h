@@ -1,9 +1,12 @@
-// The account of requests that replicas lost, told as one event per replica and second instead of one per request.
+// The account of requests that replicas lost, told as one event per replica and second instead of one per
+// request.
 //
-//   requests.add(lost);                                     // on the gateway's loop; never waits for the disk
-//   for (const LostRequestsEvent& event : requests.take(now)) controller.record_event(...);   // on another thread
+//   requests.add(lost);                                     // on the gateway's loop; never waits for the
+//   disk for (const LostRequestsEvent& event : requests.take(now)) controller.record_event(...);   // on
+//   another thread
 //
-// At most kMaxReplicas replicas are counted between two calls of take(); requests of further ones are left out.
+// At most kMaxReplicas replicas are counted between two calls of take(); requests of further ones are left
+// out.
 #pragma once
 
 #include <cstdint>

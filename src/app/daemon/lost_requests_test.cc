@@ -31,7 +31,8 @@ TEST_F(LostRequestsTest, MakesOneEventPerReplica) {
             "37 requests were retried on another replica, 2 broke after their first byte: "
             "replica chat-1 closed the connection");
   EXPECT_EQ(events[1].action, "RequestsLost");
-  EXPECT_EQ(events[1].message, "1 request failed before its first byte: replica chat-3 closed the connection");
+  EXPECT_EQ(events[1].message,
+            "1 request failed before its first byte: replica chat-3 closed the connection");
 }
 
 TEST_F(LostRequestsTest, TellsTheSameReplicaApartFromAnother) {
@@ -40,7 +41,8 @@ TEST_F(LostRequestsTest, TellsTheSameReplicaApartFromAnother) {
   const auto events = requests_.take(0);
   ASSERT_EQ(events.size(), 1U);
   EXPECT_EQ(events[0].message,
-            "1 request was tried once more, 1 waits for a replica to be retried: replica chat-1 closed the connection");
+            "1 request was tried once more, 1 waits for a replica to be retried: replica chat-1 closed the "
+            "connection");
 }
 
 TEST_F(LostRequestsTest, SpeaksAtMostOncePerInterval) {
@@ -56,7 +58,8 @@ TEST_F(LostRequestsTest, SpeaksAtMostOncePerInterval) {
 }
 
 TEST_F(LostRequestsTest, StaysBounded) {
-  for (size_t i = 0; i < LostRequests::kMaxReplicas + 10; ++i) lose(fmt::format("r-{}", i), RequestFate::Failed);
+  for (size_t i = 0; i < LostRequests::kMaxReplicas + 10; ++i)
+    lose(fmt::format("r-{}", i), RequestFate::Failed);
   EXPECT_EQ(requests_.take(0).size(), LostRequests::kMaxReplicas);
 }
 

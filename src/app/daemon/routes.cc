@@ -20,10 +20,14 @@ constexpr uint64_t kMaxDrainSeconds = 24 * 3600;
 constexpr auto kLogPollInterval = std::chrono::milliseconds(200);
 
 Error bad_body(std::string what) {
-  return {Reason::InvalidArgument, "the request's body " + std::move(what), "docs/reference/local-api.md has its form"};
+  return {Reason::InvalidArgument, "the request's body " + std::move(what),
+          "docs/reference/local-api.md has its form"};
 }
 
-Error is_stopping() { return {Reason::ShuttingDown, "the daemon is stopping", "when it has ended, start one with `tweendeck up --detach`"}; }
+Error is_stopping() {
+  return {Reason::ShuttingDown, "the daemon is stopping",
+          "when it has ended, start one with `tweendeck up --detach`"};
+}
 
 Result<Nanos> drain_of(std::string_view text) {
   Result<uint64_t> seconds = parse_count(text, kMaxDrainSeconds, "drain_s");
@@ -37,26 +41,31 @@ void Daemon::add_read_routes() {
   using Request = net::ControlRequest;
   api_->on("GET", "/v1/version", [this](const Request&) -> Result<std::string> { return version_json(); });
   api_->on("GET", "/v1/devices", [this](const Request&) -> Result<std::string> { return devices_json(); });
-  api_->on("GET", "/v1/deployments", [this](const Request&) -> Result<std::string> { return deployments_json(); });
-  api_->on("GET", "/v1/deployments/{name}", [this](const Request& r) { return deployment_json(std::string(r.param("name"))); });
-  api_->on("GET", "/v1/why/{name}", [this](const Request& r) { return why_json(std::string(r.param("name"))); });
-  api_->on("GET", "/v1/doctor", [this](const Request&) -> Result<std::string> { return findings_json(findings()); });
-  api_->on("GET", "/v1/endpoints", [this](const Request&) -> Result<std::string> { return endpoints_json(); });
+  api_->on("GET", "/v1/deployments",
+           [this](const Request&) -> Result<std::string> { return deployments_json(); });
+  api_->on("GET", "/v1/deployments/{name}",
+           [this](const Request& r) { return deployment_json(std::string(r.param("name"))); });
+  api_->on("GET", "/v1/why/{name}",
+           [this](const Request& r) { return why_json(std::string(r.param("name"))); });
+  api_->on("GET", "/v1/doctor",
+           [this](const Request&) -> Result<std::string> { return findings_json(findings()); });
+  api_->on("GET", "/v1/endpoints",
+           [this](const Request&) -> Result<std::string> { return endpoints_json(); });
   api_->on("GET", "/v1/catalog", [this](const Request&) -> Result<std::string> { return catalog_json(); });
 }
 
 void Daemon::add_write_routes() {
   using Request = net::ControlRequest;
-  api_->on("POST", "/v1/apply", [this](const Request& r) {
-    return change([&] { return apply_json(r.body); });
+  api_->on("POST", "/v1/apply",
+           [this](const Request& r) { return change([&] { return apply_json(r.body); }); });
+  api_->on("POST", "/v1/deployments/{name}/scale", [this](const Request& r) {
+    return change([&] { return scale_json(std::string(r.param("name")), r.body); });
   });
-  api_->on("POST", "/v1/deployments/{name}/scale",
-           [this](const Request& r) { return change([&] { return scale_json(std::string(r.param("name")), r.body); }); });
-  api_->on("DELETE", "/v1/deployments/{name}", [this](const Request& r) {
-    return change([&] { return remove_json(r); });
-  });
+  api_->on("DELETE", "/v1/deployments/{name}",
+           [this](const Request& r) { return change([&] { return remove_json(r); }); });
   api_->on("POST", "/v1/down", [this](const Request& r) { return down_json(r.body); });
-  api_->on("POST", "/v1/replace", [this](const Request&) { return take_request({DaemonRequest::Kind::Replace, 0}); });
+  api_->on("POST", "/v1/replace",
+           [this](const Request&) { return take_request({DaemonRequest::Kind::Replace, 0}); });
 }
 
 Result<std::string> Daemon::change(const std::function<Result<std::string>()>& work) {
@@ -72,7 +81,8 @@ Result<std::string> Daemon::down_json(const std::string& text) {
     if (!body) return fail(bad_body("is no JSON"));
     if (body->has("drain_s")) {
       double seconds = (*body)["drain_s"].number_or(-1);
-      if (seconds < 0 || seconds > static_cast<double>(kMaxDrainSeconds)) return fail(bad_body("has no valid drain_s"));
+      if (seconds < 0 || seconds > static_cast<double>(kMaxDrainSeconds))
+        return fail(bad_body("has no valid drain_s"));
       drain = static_cast<Nanos>(seconds * static_cast<double>(kSecond));
     }
   }
@@ -88,14 +98,15 @@ Result<std::string> Daemon::down_json(const std::string& text) {
 }
 
 void Daemon::add_stream_routes() {
-  api_->on_stream("GET", "/v1/events", [this](const net::ControlRequest& r, net::ControlStream& out) -> Status {
-    Result<uint64_t> since = r.query_number("since", 0);
-    if (!since) return fail(since.error());
-    if (r.query_or("follow", "0") == "1") return follow_events(*since, out);
-    out.set_content_type("application/json");
-    out.write(events_json(*since));
-    return {};
-  });
+  api_->on_stream("GET", "/v1/events",
+                  [this](const net::ControlRequest& r, net::ControlStream& out) -> Status {
+                    Result<uint64_t> since = r.query_number("since", 0);
+                    if (!since) return fail(since.error());
+                    if (r.query_or("follow", "0") == "1") return follow_events(*since, out);
+                    out.set_content_type("application/json");
+                    out.write(events_json(*since));
+                    return {};
+                  });
   api_->on_stream("GET", "/v1/logs/{replica}",
                   [this](const net::ControlRequest& r, net::ControlStream& out) { return send_log(r, out); });
 }
@@ -173,7 +184,8 @@ Result<std::string> Daemon::scale_json(const std::string& name, const std::strin
   if (replicas < 0 || replicas > int64_t{serving::kMaxReplicas}) {
     return fail(bad_body(fmt::format("needs `replicas`, from 0 to {}", serving::kMaxReplicas)));
   }
-  if (Status scaled = controller_->scale(name, static_cast<uint32_t>(replicas)); !scaled) return fail(scaled.error());
+  if (Status scaled = controller_->scale(name, static_cast<uint32_t>(replicas)); !scaled)
+    return fail(scaled.error());
   net::JsonWriter w;
   w.object().field("name", name).field("replicas", replicas).end();
   return w.take();
@@ -241,8 +253,10 @@ Status Daemon::send_log(const net::ControlRequest& request, net::ControlStream& 
   while (!out.closed()) {
     Result<std::string> more = log->next();
     if (!more) return fail(more.error());
-    if (more->empty()) std::this_thread::sleep_for(kLogPollInterval);
-    else if (!out.write(*more)) break;
+    if (more->empty())
+      std::this_thread::sleep_for(kLogPollInterval);
+    else if (!out.write(*more))
+      break;
   }
   return {};
 }
@@ -264,8 +278,13 @@ std::string Daemon::catalog_json() const {
   w.object().array("engines");
   for (const serving::EngineSpec& engine : catalog_->engines()) {
     Status installed = catalog_->installed(engine);
-    w.object().field("name", engine.name).field("description", engine.description).field("simulated", engine.simulated);
-    w.field("installed", installed.has_value()).field("missing", installed ? "" : installed.error().message).end();
+    w.object()
+        .field("name", engine.name)
+        .field("description", engine.description)
+        .field("simulated", engine.simulated);
+    w.field("installed", installed.has_value())
+        .field("missing", installed ? "" : installed.error().message)
+        .end();
   }
   w.end().array("models");
   for (const serving::ModelAlias& alias : catalog_->models().aliases) {

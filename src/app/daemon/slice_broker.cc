@@ -17,8 +17,9 @@ const Device* device_of(const std::vector<Device>& devices, const std::string& i
 // Slices that were made before the device went away or shrank are not made again on what is not there.
 Status still_holds(const placement::Snapshot& now, const Slice& slice, const Device* device) {
   if (device == nullptr) {
-    return fail(Reason::NotFound, "the device " + slice.device_id + " of slice " + slice.id + " is gone",
-                "`tweendeck devices` lists what is there; stop the deployment and serve it again to place it anew");
+    return fail(
+        Reason::NotFound, "the device " + slice.device_id + " of slice " + slice.id + " is gone",
+        "`tweendeck devices` lists what is there; stop the deployment and serve it again to place it anew");
   }
   uint64_t memory_bytes = 0, compute_percent = 0;
   for (const Slice& each : now.slices) {
@@ -28,8 +29,8 @@ Status still_holds(const placement::Snapshot& now, const Slice& slice, const Dev
   }
   if (memory_bytes <= device->memory_bytes && compute_percent <= 100) return {};
   return fail(Reason::InsufficientMemory,
-              fmt::format("{} has {} now, its slices hold {} and {} %", device->id, format_bytes(device->memory_bytes),
-                          format_bytes(memory_bytes), compute_percent),
+              fmt::format("{} has {} now, its slices hold {} and {} %", device->id,
+                          format_bytes(device->memory_bytes), format_bytes(memory_bytes), compute_percent),
               "stop a deployment there");
 }
 
@@ -53,12 +54,13 @@ placement::Snapshot SliceBroker::snapshot() {
   return snapshot;
 }
 
-Result<serving::SliceGrant> SliceBroker::acquire(const serving::DeploymentSpec& spec, const std::string& owner,
-                                                 const std::string& slice_id) {
+Result<serving::SliceGrant> SliceBroker::acquire(const serving::DeploymentSpec& spec,
+                                                 const std::string& owner, const std::string& slice_id) {
   std::scoped_lock lock(mutex_);
   placement::Snapshot now = snapshot();
   Slice slice;
-  auto held = std::find_if(now.slices.begin(), now.slices.end(), [&](const Slice& s) { return s.id == slice_id; });
+  auto held =
+      std::find_if(now.slices.begin(), now.slices.end(), [&](const Slice& s) { return s.id == slice_id; });
   if (held != now.slices.end()) {
     slice = *held;
   } else {
@@ -84,9 +86,13 @@ Result<serving::SliceGrant> SliceBroker::acquire(const serving::DeploymentSpec& 
   return grant_of(std::move(slice), *preparation, *device);
 }
 
-Status SliceBroker::release(const std::string& slice_id) { return manager_.release(slice_id); }
+Status SliceBroker::release(const std::string& slice_id) {
+  return manager_.release(slice_id);
+}
 
-std::vector<Device> SliceBroker::devices() { return manager_.discover(); }
+std::vector<Device> SliceBroker::devices() {
+  return manager_.discover();
+}
 
 std::vector<Slice> SliceBroker::slices() {
   std::vector<Slice> slices;

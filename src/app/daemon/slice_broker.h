@@ -1,7 +1,8 @@
 // Connects serving's wish for a slice with placement and the device manager.
 //
-// One mutex from snapshot to prepare, so that two acquisitions never count the same free memory; what is being prepared
-// or released still counts as held. Safe from any thread; a call may block as long as the device manager does.
+// One mutex from snapshot to prepare, so that two acquisitions never count the same free memory; what is
+// being prepared or released still counts as held. Safe from any thread; a call may block as long as the
+// device manager does.
 #pragma once
 
 #include <mutex>

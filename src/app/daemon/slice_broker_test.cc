@@ -43,8 +43,12 @@ class TwoDevices final : public device::Provider {
     made.erase(std::string(slice_id));
     return {};
   }
-  Result<device::SliceUsage> usage(std::string_view) override { return device::SliceUsage{.memory_bytes = 7}; }
-  Result<std::vector<std::string>> prepared() override { return std::vector<std::string>(made.begin(), made.end()); }
+  Result<device::SliceUsage> usage(std::string_view) override {
+    return device::SliceUsage{.memory_bytes = 7};
+  }
+  Result<std::vector<std::string>> prepared() override {
+    return std::vector<std::string>(made.begin(), made.end());
+  }
 
   bool refuse = false;
   bool only_first = false;
@@ -58,7 +62,8 @@ class SliceBrokerTest : public testing::Test {
     char name[] = "/tmp/tw-broker-XXXXXX";
     dir_ = ::mkdtemp(name);
     Result<device::Journal> journal = device::Journal::open(dir_ + "/slices.journal", disk_);
-    manager_ = std::make_unique<device::DeviceManager>(std::vector<device::Provider*>{&provider_}, std::move(*journal), nullptr);
+    manager_ = std::make_unique<device::DeviceManager>(std::vector<device::Provider*>{&provider_},
+                                                       std::move(*journal), nullptr);
     manager_->recover();
     broker_ = std::make_unique<SliceBroker>(*manager_);
   }
@@ -104,7 +109,8 @@ TEST_F(SliceBrokerTest, ARefusalTellsReasonAndNearestMiss) {
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().reason, Reason::InsufficientMemory);
   EXPECT_THAT(refused.error().message, HasSubstr("fake"));
-  EXPECT_EQ(broker_->acquire(spec(100 * kTiB, 10), "chat-3", "c").error().reason, Reason::MemoryExceedsDevice);
+  EXPECT_EQ(broker_->acquire(spec(100 * kTiB, 10), "chat-3", "c").error().reason,
+            Reason::MemoryExceedsDevice);
   ASSERT_TRUE(broker_->release("a"));
   EXPECT_TRUE(broker_->acquire(spec(2 * kGiB, 10), "chat-3", "c")) << "what was released can be had again";
 }

@@ -13,14 +13,17 @@ Result<std::string> choose_soft_cards(const std::string& asked, const std::strin
   std::string wanted = asked == kNoSoftCards ? "" : asked;
   std::set<std::string> holders;
   for (const device::SliceEntry& entry : held) {
-    if (entry.provider == "soft") holders.insert(entry.slice.deployment.empty() ? entry.slice.owner : entry.slice.deployment);
+    if (entry.provider == "soft")
+      holders.insert(entry.slice.deployment.empty() ? entry.slice.owner : entry.slice.deployment);
   }
   if (holders.empty() || wanted == remembered || remembered.empty()) return wanted;
   std::string names = fmt::format("{}", fmt::join(holders, ", "));
-  return fail(Reason::AlreadyExists,
-              fmt::format("--soft-gpus {} differs from the software GPUs {} whose slices are held by {}", asked,
-                          remembered, names),
-              fmt::format("start without --soft-gpus to keep them; to change them stop these deployments first: {}", names));
+  return fail(
+      Reason::AlreadyExists,
+      fmt::format("--soft-gpus {} differs from the software GPUs {} whose slices are held by {}", asked,
+                  remembered, names),
+      fmt::format("start without --soft-gpus to keep them; to change them stop these deployments first: {}",
+                  names));
 }
 
 }  // namespace tweendeck::daemon

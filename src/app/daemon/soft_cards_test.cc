@@ -24,7 +24,8 @@ TEST(SoftCards, ChangeOnlyWhileNoSliceIsOnThem) {
   EXPECT_EQ(*choose_soft_cards("2:A10", "2:A10", {entry("soft", "chat")}), "2:A10");
   EXPECT_EQ(*choose_soft_cards("2:A10", "", {entry("soft", "chat")}), "2:A10") << "brings lost devices back";
   for (const char* other : {"1:A10", "none"}) {
-    auto refused = choose_soft_cards(other, "2:A10", {entry("soft", "chat"), entry("soft", "code"), entry("cpu", "plain")});
+    auto refused = choose_soft_cards(other, "2:A10",
+                                     {entry("soft", "chat"), entry("soft", "code"), entry("cpu", "plain")});
     ASSERT_FALSE(refused) << other;
     EXPECT_EQ(refused.error().reason, Reason::AlreadyExists);
     EXPECT_NE(refused.error().message.find("chat, code"), std::string::npos) << refused.error().message;

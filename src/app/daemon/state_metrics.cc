@@ -5,15 +5,18 @@
 namespace tweendeck::daemon {
 namespace {
 
-constexpr serving::ReplicaPhase kPhases[] = {serving::ReplicaPhase::Pending,   serving::ReplicaPhase::Starting,
-                                             serving::ReplicaPhase::Ready,     serving::ReplicaPhase::Unhealthy,
-                                             serving::ReplicaPhase::Draining,  serving::ReplicaPhase::Backoff};
+constexpr serving::ReplicaPhase kPhases[] = {
+    serving::ReplicaPhase::Pending,   serving::ReplicaPhase::Starting, serving::ReplicaPhase::Ready,
+    serving::ReplicaPhase::Unhealthy, serving::ReplicaPhase::Draining, serving::ReplicaPhase::Backoff};
 
-double seconds(uint64_t ns) { return static_cast<double>(ns) / static_cast<double>(kSecond); }
+double seconds(uint64_t ns) {
+  return static_cast<double>(ns) / static_cast<double>(kSecond);
+}
 
 }  // namespace
 
-void StateMetrics::forget_all_but(std::string_view label, std::set<std::string>& known, std::set<std::string> now) {
+void StateMetrics::forget_all_but(std::string_view label, std::set<std::string>& known,
+                                  std::set<std::string> now) {
   for (const std::string& value : known) {
     if (!now.contains(value)) registry_.remove(label, value);
   }
@@ -30,35 +33,47 @@ void StateMetrics::update_slice(const Slice& slice, const serving::SliceUse* use
   set("tweendeck_slice_compute_limit_ratio", "Share of the device's compute that the slice may use.",
       slice.share.compute_percent / 100.0);
   if (use == nullptr) return;
-  set("tweendeck_slice_memory_used_bytes", "Device memory that the slice uses now.", static_cast<double>(use->memory_bytes));
-  set("tweendeck_slice_compute_used_seconds", "Device time that the slice has used since it was made.", seconds(use->compute_ns));
-  set("tweendeck_slice_throttled_seconds", "Time that the slice has waited for its share.", seconds(use->throttled_ns));
+  set("tweendeck_slice_memory_used_bytes", "Device memory that the slice uses now.",
+      static_cast<double>(use->memory_bytes));
+  set("tweendeck_slice_compute_used_seconds", "Device time that the slice has used since it was made.",
+      seconds(use->compute_ns));
+  set("tweendeck_slice_throttled_seconds", "Time that the slice has waited for its share.",
+      seconds(use->throttled_ns));
   set("tweendeck_slice_memory_refusals", "Allocations refused at the slice's memory limit.",
       static_cast<double>(use->memory_refusals));
-  set("tweendeck_slice_oom_kills", "Processes stopped by the slice's own memory limit.", static_cast<double>(use->oom_kills));
+  set("tweendeck_slice_oom_kills", "Processes stopped by the slice's own memory limit.",
+      static_cast<double>(use->oom_kills));
 }
 
 void StateMetrics::update_deployment(const serving::DeploymentView& deployment) {
   const std::string& name = deployment.spec.name;
-  registry_.gauge("tweendeck_deployment_replicas_wanted", "Replicas that the deployment should have.", {{"deployment", name}})
+  registry_
+      .gauge("tweendeck_deployment_replicas_wanted", "Replicas that the deployment should have.",
+             {{"deployment", name}})
       .set(deployment.spec.replicas);
   for (serving::ReplicaPhase phase : kPhases) {
     auto count = std::count_if(deployment.replicas.begin(), deployment.replicas.end(),
                                [&](const serving::ReplicaView& replica) { return replica.phase == phase; });
-    registry_.gauge("tweendeck_replicas", "Replicas by phase.",
-                    {{"deployment", name}, {"phase", std::string(to_string(phase))}}).set(static_cast<double>(count));
+    registry_
+        .gauge("tweendeck_replicas", "Replicas by phase.",
+               {{"deployment", name}, {"phase", std::string(to_string(phase))}})
+        .set(static_cast<double>(count));
   }
 }
 
-void StateMetrics::update(const std::vector<Device>& devices, const std::vector<Slice>& slices, const UseBySlice& use,
-                          const std::vector<serving::DeploymentView>& deployments) {
+void StateMetrics::update(const std::vector<Device>& devices, const std::vector<Slice>& slices,
+                          const UseBySlice& use, const std::vector<serving::DeploymentView>& deployments) {
   std::set<std::string> device_ids, slice_ids, deployment_names;
   for (const Device& device : devices) {
     device_ids.insert(device.id);
-    registry_.gauge("tweendeck_device_memory_bytes", "Memory that slices of the device may use together.",
-                    {{"device", device.id}, {"provider", device.provider}}).set(static_cast<double>(device.memory_bytes));
-    registry_.gauge("tweendeck_device_healthy", "1 when the device reports no fault.",
-                    {{"device", device.id}, {"provider", device.provider}}).set(device.healthy ? 1 : 0);
+    registry_
+        .gauge("tweendeck_device_memory_bytes", "Memory that slices of the device may use together.",
+               {{"device", device.id}, {"provider", device.provider}})
+        .set(static_cast<double>(device.memory_bytes));
+    registry_
+        .gauge("tweendeck_device_healthy", "1 when the device reports no fault.",
+               {{"device", device.id}, {"provider", device.provider}})
+        .set(device.healthy ? 1 : 0);
   }
   for (const Slice& slice : slices) {
     slice_ids.insert(slice.id);

@@ -1,4 +1,5 @@
-// Devices, slices and replicas as metric series, refreshed from snapshots; what is gone disappears. One thread.
+// Devices, slices and replicas as metric series, refreshed from snapshots; what is gone disappears. One
+// thread.
 #pragma once
 
 #include <map>

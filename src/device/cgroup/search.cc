@@ -18,7 +18,8 @@ std::optional<std::string> find_group(Kernel& kernel, const std::string& mount_p
   return std::nullopt;
 }
 
-std::vector<std::string> find_other_groups(Kernel& kernel, const std::string& mount_point, const std::string& own_name) {
+std::vector<std::string> find_other_groups(Kernel& kernel, const std::string& mount_point,
+                                           const std::string& own_name) {
   std::set<std::string> names;
   std::vector<std::string> queue{mount_point};
   for (size_t next = 0; next < queue.size(); ++next) {

@@ -15,7 +15,9 @@ inline constexpr size_t kMaxSearchedGroups = 20'000;
 std::optional<std::string> find_group(Kernel& kernel, const std::string& mount_point,
                                       const std::string& name);
 
-// Names ("tweendeck-<16 hex digits>", sorted) of the groups of other state directories that hold slices. The same bound.
-std::vector<std::string> find_other_groups(Kernel& kernel, const std::string& mount_point, const std::string& own_name);
+// Names ("tweendeck-<16 hex digits>", sorted) of the groups of other state directories that hold slices. The
+// same bound.
+std::vector<std::string> find_other_groups(Kernel& kernel, const std::string& mount_point,
+                                           const std::string& own_name);
 
 }  // namespace tweendeck::device

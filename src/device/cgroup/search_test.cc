@@ -10,8 +10,10 @@ namespace {
 TEST(Search, FindsGroupsOfOthersThatHoldSlicesAndNoneElse) {
   char name[] = "/tmp/tw-search-XXXXXX";
   const std::string root = ::mkdtemp(name);
-  const std::string own = "tweendeck-0000000000000001", other = "tweendeck-0000000000000002", idle = "tweendeck-0000000000000003";
-  for (const std::string& path : {own + "/chat-1.1", "unit/inner/" + other + "/code-1.1", idle, std::string("tweendeck-tools/x")}) {
+  const std::string own = "tweendeck-0000000000000001", other = "tweendeck-0000000000000002",
+                    idle = "tweendeck-0000000000000003";
+  for (const std::string& path :
+       {own + "/chat-1.1", "unit/inner/" + other + "/code-1.1", idle, std::string("tweendeck-tools/x")}) {
     std::filesystem::create_directories(root + "/" + path);
   }
   Kernel kernel;

@@ -182,8 +182,7 @@ void Core::drain_queues() {
   draining_queues_ = false;
 }
 
-void Core::endpoint_failed(const std::shared_ptr<EndpointEntry>& entry, const Error& error,
-                           bool connecting) {
+void Core::endpoint_failed(const std::shared_ptr<EndpointEntry>& entry, const Error& error, bool connecting) {
   const std::string& id = entry->endpoint.id;
   if (!entry->removed) metrics.upstream_errors(id, error.reason).add();
   if (!connecting || entry->removed || entry->pause_timer != 0 ||

@@ -58,7 +58,8 @@ class Core {
   // Ends a dispatched request's account.
   void finish(EndpointEntry& entry, Ticket ticket, bool ok, uint64_t prompt_tokens, uint64_t output_tokens);
   void endpoint_failed(const std::shared_ptr<EndpointEntry>& entry, const Error& error, bool connecting);
-  void lost_request(const EndpointEntry& by, const Error& error, RequestFate fate, const std::string& retried_on = {});
+  void lost_request(const EndpointEntry& by, const Error& error, RequestFate fate,
+                    const std::string& retried_on = {});
   // A connection to the endpoint: kept alive from before (unless `fresh`), or new.
   Upstream* connection(const std::shared_ptr<EndpointEntry>& entry, bool fresh);
   void keep_idle(Upstream* upstream);

@@ -111,7 +111,8 @@ Status Gateway::start() {
   core.tls = std::move(secrets->tls);
   if (core.tls == nullptr && !net::is_loopback(core.config.listen)) {
     log::warning("Keys and prompts travel unencrypted",
-                 {{"reason", Reason::TlsOff}, {"listen", fmt::format("{}:{}", core.config.listen.ip, core.config.listen.port)}});
+                 {{"reason", Reason::TlsOff},
+                  {"listen", fmt::format("{}:{}", core.config.listen.ip, core.config.listen.port)}});
   }
   if (auto ok = impl_->loop.open(); !ok) return ok;
   auto ok = impl_->listener.open(core.config.listen, [&core](net::Fd fd) { core.accept(std::move(fd)); });

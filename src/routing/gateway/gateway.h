@@ -52,14 +52,15 @@ class Gateway {
           GatewayEvents events = {});
   ~Gateway();  // stop(0)
 
-  // Whether start() would succeed now: keys, certificates, address. `ours` is an address that is about to become free.
-  // Errors: those of start().
+  // Whether start() would succeed now: keys, certificates, address. `ours` is an address that is about to
+  // become free. Errors: those of start().
   static Status check(const GatewayConfig& config, const std::optional<net::Address>& ours);
 
   // Reads keys and certificates, listens, starts the thread. Errors: InvalidArgument, AlreadyExists (address
   // in use), PermissionDenied, NotFound.
   Status start();
-  // From now on /readyz is not ready and new requests are refused with ShuttingDown; those that are here go on.
+  // From now on /readyz is not ready and new requests are refused with ShuttingDown; those that are here go
+  // on.
   void refuse_new();
   // No new connections or requests; requests in flight get up to `drain`. Idempotent.
   void stop(Nanos drain);

@@ -330,7 +330,8 @@ TEST_F(GatewayTest, ARequestIsRetriedOnAnotherReplicaBeforeTheFirstByte) {
     EXPECT_EQ(body_of(answer), kBody);
     EXPECT_THAT(answer, HasSubstr("x-tweendeck-replica: good"));
   }
-  EXPECT_THAT(story(), testing::AllOf(testing::Not(testing::IsEmpty()), testing::Each("bad UpstreamFailed retried on good")));
+  EXPECT_THAT(story(), testing::AllOf(testing::Not(testing::IsEmpty()),
+                                      testing::Each("bad UpstreamFailed retried on good")));
 }
 
 TEST_F(GatewayTest, ARequestIsRetriedOnceOnly) {

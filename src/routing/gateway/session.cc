@@ -348,13 +348,15 @@ bool Session::body_is_late(Nanos now) const {
 
 void Session::check_deadline(Nanos now) {
   if (body_is_late(now)) {
-    Error error{Reason::SlowClient, "the request's body did not arrive in time", "send it faster, or give the daemon a longer --body-timeout"};
+    Error error{Reason::SlowClient, "the request's body did not arrive in time",
+                "send it faster, or give the daemon a longer --body-timeout"};
     return phase_ == Phase::Body ? fail(error) : fail_streaming(error);
   }
   if (phase_ == Phase::Body || now < deadline_) return;
   switch (phase_) {
     case Phase::Head:
-      return fail({Reason::SlowClient, "the request's head did not arrive in time", "send it faster, or give the daemon a longer --head-timeout"});
+      return fail({Reason::SlowClient, "the request's head did not arrive in time",
+                   "send it faster, or give the daemon a longer --head-timeout"});
     case Phase::Queued: {
       core_.leave_queue(*this);
       bool starting = held_reason == Reason::Starting;

@@ -22,8 +22,9 @@
 namespace tweendeck::routing::sources {
 
 struct ScraperConfig {
-  // The router keeps its own account and reports only correct it, so seldom is enough; and llama.cpp notices that the
-  // client of an unstreamed answer is gone only in a second without any other result, a scrape included.
+  // The router keeps its own account and reports only correct it, so seldom is enough; and llama.cpp notices
+  // that the client of an unstreamed answer is gone only in a second without any other result, a scrape
+  // included.
   Nanos interval = 2 * kSecond;
   Nanos timeout = 2 * kSecond;
   size_t max_page_bytes = 1 << 20;

@@ -27,14 +27,21 @@ void Controller::Impl::carry_out(const Action& action) {
   if (found == replicas.end()) return;
   Managed& managed = found->second;
   switch (action.kind) {
-    case ActionKind::AcquireSlice: return acquire(managed);
-    case ActionKind::Launch: return launch(managed);
-    case ActionKind::Adopt: return adopt(managed, action);
+    case ActionKind::AcquireSlice:
+      return acquire(managed);
+    case ActionKind::Launch:
+      return launch(managed);
+    case ActionKind::Adopt:
+      return adopt(managed, action);
     case ActionKind::Stop:
-    case ActionKind::Kill: return end(managed, action);
-    case ActionKind::ReleaseSlice: return release(managed);
-    case ActionKind::Forget: return forget(action.replica_id);
-    default: return simple(managed, action);
+    case ActionKind::Kill:
+      return end(managed, action);
+    case ActionKind::ReleaseSlice:
+      return release(managed);
+    case ActionKind::Forget:
+      return forget(action.replica_id);
+    default:
+      return simple(managed, action);
   }
 }
 
@@ -74,7 +81,8 @@ void Controller::Impl::acquire(Managed& managed) {
     }
   }
   DeploymentSpec spec = owner->spec;
-  if (const EngineSpec* engine = engine_of(*owner)) spec.claim = engine_claim(spec.claim, *engine, ports.list_devices());
+  if (const EngineSpec* engine = engine_of(*owner))
+    spec.claim = engine_claim(spec.claim, *engine, ports.list_devices());
   auto grant = ports.acquire_slice(spec, replica.id, replica.slice_id);
   if (!grant) return refuse(grant.error());
   managed.grant = std::move(*grant);
@@ -83,8 +91,9 @@ void Controller::Impl::acquire(Managed& managed) {
   managed.simulated_device = managed.grant->simulated;
   on_slice_acquired(replica);
   const Slice& slice = managed.slice;
-  event(replica.id, slice.isolation_reason, "SliceAcquired",
-        fmt::format("{} of {}, isolation {}", words(slice.share), slice.device_id, to_string(slice.isolation)));
+  event(
+      replica.id, slice.isolation_reason, "SliceAcquired",
+      fmt::format("{} of {}, isolation {}", words(slice.share), slice.device_id, to_string(slice.isolation)));
 }
 
 void Controller::Impl::launch(Managed& managed) {
@@ -101,10 +110,12 @@ void Controller::Impl::launch(Managed& managed) {
   on_launched(replica, clock.now());
   save_or_warn(managed);
   event(replica.id, Reason::None, "Started",
-        fmt::format("engine {} on {}:{}, start {}", owner->engine, config.host, managed.port, replica.restarts + 1));
+        fmt::format("engine {} on {}:{}, start {}", owner->engine, config.host, managed.port,
+                    replica.restarts + 1));
 }
 
-Status Controller::Impl::start_process(Managed& managed, const StoredDeployment& owner, const EngineSpec& engine) {
+Status Controller::Impl::start_process(Managed& managed, const StoredDeployment& owner,
+                                       const EngineSpec& engine) {
   Replica& replica = managed.replica;
   const ReplicaDir its = dir(replica.id);
   std::vector<uint16_t> ports_taken;
@@ -130,7 +141,8 @@ Status Controller::Impl::start_process(Managed& managed, const StoredDeployment&
   input.sandbox = sandbox_problem.empty();
   input.log_bytes = config.log_bytes;
   for (const Device& device : ports.list_devices()) {
-    if (device.id == managed.grant->slice.device_id && device.provider == "cpu") input.device_cpus = device.compute_units;
+    if (device.id == managed.grant->slice.device_id && device.provider == "cpu")
+      input.device_cpus = device.compute_units;
   }
   if (auto prepared = its.prepare(input.uid); !prepared) return prepared;
   if (auto saved = save(managed); !saved) return saved;
@@ -148,10 +160,12 @@ void Controller::Impl::adopt(Managed& managed, const Action& action) {
   Replica& replica = managed.replica;
   const auto record = dir(replica.id).launch();
   if (!record || !is_process(record->pid, record->start_ticks)) {
-    // The lock is held but nobody has written down by whom: a start that is being cut off, or what is left of one.
+    // The lock is held but nobody has written down by whom: a start that is being cut off, or what is left of
+    // one.
     if (managed.first_seen == 0) managed.first_seen = clock.now();
     if (clock.now() < managed.first_seen + kAdoptionPatience) return;
-    if (auto killed = launcher.kill_holders(replica.id, dir(replica.id)); !killed) log::error(to_string(killed.error()));
+    if (auto killed = launcher.kill_holders(replica.id, dir(replica.id)); !killed)
+      log::error(to_string(killed.error()));
     managed.first_seen = clock.now();
     return;
   }
@@ -163,7 +177,8 @@ void Controller::Impl::adopt(Managed& managed, const Action& action) {
   managed.next_probe = 0;
   find_slice(managed);
   apply_action(replica, action, clock.now());
-  event(replica.id, Reason::None, "Adopted", fmt::format("pid {} on port {} was running already", managed.pid, managed.port));
+  event(replica.id, Reason::None, "Adopted",
+        fmt::format("pid {} on port {} was running already", managed.pid, managed.port));
 }
 
 // What the device room holds for a replica that this controller did not start itself.
@@ -183,7 +198,8 @@ void Controller::Impl::end(Managed& managed, const Action& action) {
   const Status sent = action.kind == ActionKind::Stop ? launcher.stop(replica.id, its)
                       : again                         ? launcher.kill_holders(replica.id, its)
                                                       : launcher.kill(replica.id, its);
-  if (!sent) log::error("Failed to end replica", {{"replica", replica.id}, {"error", to_string(sent.error())}});
+  if (!sent)
+    log::error("Failed to end replica", {{"replica", replica.id}, {"error", to_string(sent.error())}});
   const bool first = replica.stop_sent == 0;
   apply_action(replica, action, clock.now());
   if (first || action.kind == ActionKind::Kill) {
@@ -284,13 +300,16 @@ Status Controller::Impl::save(Managed& managed) {
     managed.stored = std::move(stored);
     store_problem.reset();
   } else {
-    if (!store_problem) log::error("Failed to store replica", {{"replica", replica.id}, {"error", to_string(written.error())}});
+    if (!store_problem)
+      log::error("Failed to store replica", {{"replica", replica.id}, {"error", to_string(written.error())}});
     store_problem = written.error();
   }
   return written;
 }
 
 // For what may be lost in a crash without harm: it is written again with the next change, and doctor tells.
-void Controller::Impl::save_or_warn(Managed& managed) { static_cast<void>(save(managed)); }
+void Controller::Impl::save_or_warn(Managed& managed) {
+  static_cast<void>(save(managed));
+}
 
 }  // namespace tweendeck::serving

@@ -18,8 +18,8 @@ namespace {
 // Whether running replicas still fit what is wanted: everything that reaches the process or its slice.
 bool same_process(const StoredDeployment& a, const StoredDeployment& b) {
   return a.engine == b.engine && a.model_format == b.model_format && a.model_path == b.model_path &&
-         a.model_name == b.model_name && a.spec.claim == b.spec.claim && a.spec.engine_args == b.spec.engine_args &&
-         a.spec.adapters == b.spec.adapters;
+         a.model_name == b.model_name && a.spec.claim == b.spec.claim &&
+         a.spec.engine_args == b.spec.engine_args && a.spec.adapters == b.spec.adapters;
 }
 
 // A share that no device could ever have is refused at once; one that only does not fit now waits.
@@ -42,7 +42,8 @@ Status check_share(const DeploymentSpec& spec, const EngineSpec& engine, const s
 
 std::unexpected<Error> unknown(const std::string& name, const std::vector<std::string>& known) {
   const std::string_view near = nearest(name, {known.begin(), known.end()});
-  return fail(Reason::NotFound, fmt::format("no deployment is called '{}'", name.substr(0, 2 * kMaxNameBytes)),
+  return fail(Reason::NotFound,
+              fmt::format("no deployment is called '{}'", name.substr(0, 2 * kMaxNameBytes)),
               near.empty() ? "`tweendeck ps` lists them" : fmt::format("did you mean '{}'?", near));
 }
 
@@ -50,9 +51,12 @@ std::unexpected<Error> unknown(const std::string& name, const std::vector<std::s
 
 std::string_view to_string(Applied applied) {
   switch (applied) {
-    case Applied::Created: return "created";
-    case Applied::Changed: return "changed";
-    case Applied::Unchanged: return "unchanged";
+    case Applied::Created:
+      return "created";
+    case Applied::Changed:
+      return "changed";
+    case Applied::Unchanged:
+      return "unchanged";
   }
   return "unknown";
 }
@@ -63,8 +67,8 @@ Controller::~Controller() = default;
 Result<std::unique_ptr<Controller>> Controller::start(ControllerConfig config, Ports ports, StateStore& store,
                                                       const EngineCatalog& catalog, const Clock& clock) {
   auto impl = std::make_unique<Impl>(std::move(config), std::move(ports), store, catalog, clock);
-  // Everything, the first tick too, runs on the controller's thread: shims die with the thread that started them
-  // until they are on record.
+  // Everything, the first tick too, runs on the controller's thread: shims die with the thread that started
+  // them until they are on record.
   Status loaded;
   bool done = false;
   Impl* raw = impl.get();
@@ -88,7 +92,8 @@ Result<std::unique_ptr<Controller>> Controller::start(ControllerConfig config, P
   return std::unique_ptr<Controller>(new Controller(std::move(impl)));
 }
 
-Result<StoredDeployment> Controller::Impl::resolve(const DeploymentSpec& spec, const std::vector<Device>& devices) const {
+Result<StoredDeployment> Controller::Impl::resolve(const DeploymentSpec& spec,
+                                                   const std::vector<Device>& devices) const {
   if (auto valid = check_limits(spec); !valid) return fail(valid.error());
   auto model = resolve_model(spec.model, catalog.models());
   if (!model) return fail(model.error());
@@ -96,7 +101,8 @@ Result<StoredDeployment> Controller::Impl::resolve(const DeploymentSpec& spec, c
   if (!engine) return fail(engine.error());
   if (auto fits = check_share(spec, **engine, devices); !fits) return fail(fits.error());
   if (std::ranges::find(spec.adapters, model->name) != spec.adapters.end()) {
-    return fail(Reason::InvalidArgument, fmt::format("{}: adapter '{}' has the name of the model itself", spec.name, model->name),
+    return fail(Reason::InvalidArgument,
+                fmt::format("{}: adapter '{}' has the name of the model itself", spec.name, model->name),
                 "give each adapter a name of its own");
   }
   StoredDeployment stored;
@@ -129,7 +135,9 @@ Result<std::vector<Applied>> Controller::apply(const std::vector<DeploymentSpec>
       if (!number) return fail(number.error());
       wanted->revision = *number;
     }
-    outcome.push_back(!old || old->removing ? Applied::Created : *old == *wanted ? Applied::Unchanged : Applied::Changed);
+    outcome.push_back(!old || old->removing ? Applied::Created
+                      : *old == *wanted     ? Applied::Unchanged
+                                            : Applied::Changed);
     if (outcome.back() != Applied::Unchanged) writes.push_back(std::move(*wanted));
   }
   {
@@ -137,13 +145,15 @@ Result<std::vector<Applied>> Controller::apply(const std::vector<DeploymentSpec>
     for (const auto& [name, deployment] : impl_->deployments) names.insert(name);
   }
   if (names.size() > kMaxDeployments) {
-    return fail(Reason::LimitExceeded, fmt::format("there would be {} deployments; the most is {}", names.size(), kMaxDeployments));
+    return fail(Reason::LimitExceeded,
+                fmt::format("there would be {} deployments; the most is {}", names.size(), kMaxDeployments));
   }
   if (writes.empty()) return outcome;
   if (auto stored = impl_->store.put_deployments(writes); !stored) return fail(stored.error());
   for (StoredDeployment& each : writes) {
-    impl_->event(each.spec.name, Reason::None, "Applied",
-                 fmt::format("{} replicas of {} with engine {}", each.spec.replicas, each.model_name, each.engine));
+    impl_->event(
+        each.spec.name, Reason::None, "Applied",
+        fmt::format("{} replicas of {} with engine {}", each.spec.replicas, each.model_name, each.engine));
     const std::lock_guard lock(impl_->mutex);
     impl_->deployments[each.spec.name] = std::move(each);
   }
@@ -190,7 +200,8 @@ Status Controller::remove(const std::string& name, std::optional<Nanos> drain) {
     const std::lock_guard lock(impl_->mutex);
     impl_->deployments[name] = *wanted;
   }
-  impl_->event(name, Reason::Draining, "Removing", fmt::format("drains for {} at most", format_duration(wanted->drain)));
+  impl_->event(name, Reason::Draining, "Removing",
+               fmt::format("drains for {} at most", format_duration(wanted->drain)));
   impl_->wake();
   return {};
 }
@@ -212,7 +223,8 @@ Status Controller::remove_all(std::optional<Nanos> drain) {
   }
   if (auto stored = impl_->store_removal(writes); !stored) return stored;
   for (StoredDeployment& each : writes) {
-    impl_->event(each.spec.name, Reason::Draining, "Removing", fmt::format("drains for {} at most", format_duration(limit)));
+    impl_->event(each.spec.name, Reason::Draining, "Removing",
+                 fmt::format("drains for {} at most", format_duration(limit)));
     const std::lock_guard lock(impl_->mutex);
     impl_->deployments[each.spec.name] = std::move(each);
   }
@@ -225,7 +237,9 @@ Status Controller::Impl::store_removal(const std::vector<StoredDeployment>& writ
   Status stored = store.put_deployments(writes);
   if (stored || stored.error().reason != Reason::DiskFull || !spare.give_up()) return stored;
   stored = store.put_deployments(writes);
-  if (stored) event("state", Reason::DiskFull, "SpareUsed", "the disk is full; the spare room of the state directory is used up");
+  if (stored)
+    event("state", Reason::DiskFull, "SpareUsed",
+          "the disk is full; the spare room of the state directory is used up");
   return stored;
 }
 
@@ -273,13 +287,15 @@ Status Controller::wait_gone(const std::string& name, Nanos timeout) const {
   std::unique_lock lock(impl_->mutex);
   const auto gone = [&] {
     if (name.empty()) return impl_->deployments.empty() && impl_->views.empty();
-    return !impl_->deployments.contains(name) && std::ranges::none_of(impl_->views, [&name](const auto& entry) {
-      return entry.second.deployment == name;
-    });
+    return !impl_->deployments.contains(name) &&
+           std::ranges::none_of(impl_->views,
+                                [&name](const auto& entry) { return entry.second.deployment == name; });
   };
   timeout = std::min(timeout, kForeverWait);
   if (impl_->changed.wait_for(lock, std::chrono::nanoseconds(timeout), gone)) return {};
-  return fail(Reason::Timeout, fmt::format("{} is still there after {}", name.empty() ? "some deployment" : name, format_duration(timeout)),
+  return fail(Reason::Timeout,
+              fmt::format("{} is still there after {}", name.empty() ? "some deployment" : name,
+                          format_duration(timeout)),
               "it goes on in the background; `tweendeck ps` shows it");
 }
 
@@ -310,7 +326,8 @@ Result<LogReader> Controller::open_log(const std::string& replica_id) const {
   }
   if (std::ranges::find(known, replica_id) != known.end()) return LogReader(impl_->dir(replica_id).path());
   const std::string_view near = nearest(replica_id, {known.begin(), known.end()});
-  return fail(Reason::NotFound, fmt::format("no replica is called '{}'", replica_id.substr(0, 2 * kMaxNameBytes)),
+  return fail(Reason::NotFound,
+              fmt::format("no replica is called '{}'", replica_id.substr(0, 2 * kMaxNameBytes)),
               near.empty() ? "`tweendeck ps` lists them" : fmt::format("did you mean '{}'?", near));
 }
 

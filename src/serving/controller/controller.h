@@ -2,11 +2,13 @@
 //
 //   auto store = StateStore::open(state_dir);                       // takes the state's lock
 //   auto controller = Controller::start(config, ports, **store, catalog, clock);
-//   (*controller)->apply({spec});                                   // returns when it is stored, not when it is ready
+//   (*controller)->apply({spec});                                   // returns when it is stored, not when it
+//   is ready
 //
-// One thread of its own runs the engine (serving/plan.h) on every change and at least every kTickInterval; it alone
-// calls the slice and endpoint ports and starts processes. Every public function is safe from any thread and blocks at
-// most for one write of the state. Destroying the controller leaves every replica running; the next one adopts them.
+// One thread of its own runs the engine (serving/plan.h) on every change and at least every kTickInterval; it
+// alone calls the slice and endpoint ports and starts processes. Every public function is safe from any
+// thread and blocks at most for one write of the state. Destroying the controller leaves every replica
+// running; the next one adopts them.
 //
 // start() returns after adoption: running replicas are published again, slices that nobody owns are released.
 #pragma once
@@ -33,9 +35,9 @@ inline constexpr uint64_t kDefaultLogBytes = 8ull << 20;  // per file; a replica
 
 struct ControllerConfig {
   std::string state_dir;
-  std::string shim;      // path of tweendeck-shim
-  std::string python;    // a virtual environment's bin/python3, or "" when there is none
-  std::string bin_dir;   // placeholder {bin}: programs of this build
+  std::string shim;                // path of tweendeck-shim
+  std::string python;              // a virtual environment's bin/python3, or "" when there is none
+  std::string bin_dir;             // placeholder {bin}: programs of this build
   std::string host = "127.0.0.1";  // where engines listen
   Nanos drain = kDefaultDrain;     // of scale, rolling changes, and commands that do not say
   uint64_t log_bytes = kDefaultLogBytes;
@@ -57,17 +59,18 @@ struct Finding {
 struct ReplicaReport {
   ReplicaView view;
   std::optional<SliceUse> use;
-  std::vector<std::string> last_log_lines;  // of its last exit, at most kLastLogLines; may hold an engine's own text
+  std::vector<std::string>
+      last_log_lines;  // of its last exit, at most kLastLogLines; may hold an engine's own text
 };
 
 // The answer of `why NAME`: a deployment's name, or one replica's id.
 struct WhyReport {
   std::string subject;
-  std::string sentence;             // "chat serves with 1 of 2 replicas; chat-2 waits for a slice: ..."
-  Reason reason = Reason::None;     // of the worst replica; None when all is well
-  std::vector<std::string> hints;   // ways out, most useful first
+  std::string sentence;            // "chat serves with 1 of 2 replicas; chat-2 waits for a slice: ..."
+  Reason reason = Reason::None;    // of the worst replica; None when all is well
+  std::vector<std::string> hints;  // ways out, most useful first
   std::vector<ReplicaReport> replicas;
-  std::vector<Event> events;        // the subject's newest, oldest first
+  std::vector<Event> events;  // the subject's newest, oldest first
 };
 
 class Controller {
@@ -76,8 +79,8 @@ class Controller {
                                                    const EngineCatalog& catalog, const Clock& clock);
   ~Controller();
 
-  // Validates all of them first (names, limits, engine, model, share against the devices), then stores all or none.
-  // Deployments that are not named stay as they are. Applying the same again changes nothing.
+  // Validates all of them first (names, limits, engine, model, share against the devices), then stores all or
+  // none. Deployments that are not named stay as they are. Applying the same again changes nothing.
   Result<std::vector<Applied>> apply(const std::vector<DeploymentSpec>& specs);
   // Each of these returns when the new goal is stored. `drain` is how long running requests may still take.
   Status scale(const std::string& name, uint32_t replicas);
@@ -89,7 +92,8 @@ class Controller {
   Result<WhyReport> why(const std::string& name) const;
   std::vector<Finding> doctor() const;
 
-  // Blocks until no replica and no deployment is left that was removed, or the time is over (Timeout). "" = of all.
+  // Blocks until no replica and no deployment is left that was removed, or the time is over (Timeout). "" =
+  // of all.
   Status wait_gone(const std::string& name, Nanos timeout) const;
 
   // Events with an id above `since`, oldest first, at most `limit`.
@@ -97,7 +101,8 @@ class Controller {
   // The same, but waits up to `timeout` for the first one.
   std::vector<Event> wait_events(uint64_t since, size_t limit, Nanos timeout) const;
   // Events of other rooms ("Retried", "DeviceUnhealthy") go into the same record.
-  void record_event(const std::string& subject, Reason reason, const std::string& action, const std::string& message);
+  void record_event(const std::string& subject, Reason reason, const std::string& action,
+                    const std::string& message);
 
   Result<LogReader> open_log(const std::string& replica_id) const;
 

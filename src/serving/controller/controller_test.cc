@@ -20,12 +20,12 @@ namespace {
 namespace fs = std::filesystem;
 using ::testing::Contains;
 using ::testing::ElementsAre;
+using testing::eventually;
 using ::testing::Field;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 using ::testing::SizeIs;
-using testing::eventually;
 using testing::stub_spec;
 
 class ControllerTest : public ::testing::Test {
@@ -152,7 +152,9 @@ TEST_F(ControllerTest, ADeviceThatGoesAwayIsToldOfEveryReplicaOnIt) {
   }
   EXPECT_EQ(replica("chat-1").reason, Reason::NotFound);
   const auto told = [this] {
-    return std::ranges::any_of(controller_->doctor(), [](const Finding& each) { return each.subject == "chat-1" && !each.harmless; });
+    return std::ranges::any_of(controller_->doctor(), [](const Finding& each) {
+      return each.subject == "chat-1" && !each.harmless;
+    });
   };
   EXPECT_TRUE(told());
   machine_->device_gone = false;
@@ -300,7 +302,8 @@ TEST_F(ControllerTest, RestartsWhatStaysUnhealthy) {
   start();
   apply(stub_spec("chat", "good", 1));
   ASSERT_TRUE(wait_ready("chat", 1));
-  net::ControlClient client(net::ControlClient::url("http://127.0.0.1:" + std::to_string(replica("chat-1").port)));
+  net::ControlClient client(
+      net::ControlClient::url("http://127.0.0.1:" + std::to_string(replica("chat-1").port)));
   EXPECT_TRUE(client.call("GET", "/sicken"));
   ASSERT_TRUE(eventually([&] { return replica("chat-1").last_exit.valid; })) << story("chat");
   EXPECT_EQ(replica("chat-1").last_exit.reason, Reason::HealthCheckFailed);

@@ -1,5 +1,5 @@
-// kill -9 of the process that hosts the controller, at random moments of serve, scale and stop. After each restart
-// desired = actual: no orphan, no duplicate, no slice without owner.
+// kill -9 of the process that hosts the controller, at random moments of serve, scale and stop. After each
+// restart desired = actual: no orphan, no duplicate, no slice without owner.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -35,20 +35,26 @@ class CrashTest : public ::testing::Test {
     auto store = StateStore::open(root_ / "state");
     auto catalog = EngineCatalog::load(root_ / "engine", "", "");
     if (!store || !catalog) _exit(2);
-    auto controller = Controller::start(testing::stub_config(root_ / "state"), machine.ports(), **store, *catalog, clock);
+    auto controller =
+        Controller::start(testing::stub_config(root_ / "state"), machine.ports(), **store, *catalog, clock);
     if (!controller) _exit(3);
     Random random(seed);
     for (;;) {
       const std::string name = random.below(2) == 0 ? "a" : "b";
       switch (random.below(4)) {
-        case 0: static_cast<void>((*controller)->scale(name, static_cast<uint32_t>(random.below(3)))); break;
-        case 1: static_cast<void>((*controller)->remove(name, 0)); break;
+        case 0:
+          static_cast<void>((*controller)->scale(name, static_cast<uint32_t>(random.below(3))));
+          break;
+        case 1:
+          static_cast<void>((*controller)->remove(name, 0));
+          break;
         case 2: {
           DeploymentSpec spec = stub_spec(name, random.below(2) == 0 ? "good" : "other", 1);
           static_cast<void>((*controller)->apply({spec}));
           break;
         }
-        default: static_cast<void>((*controller)->apply({stub_spec(name, "good", 2)}));
+        default:
+          static_cast<void>((*controller)->apply({stub_spec(name, "good", 2)}));
       }
       std::this_thread::sleep_for(std::chrono::milliseconds(random.below(150)));
     }
@@ -60,12 +66,15 @@ class CrashTest : public ::testing::Test {
     const std::string folder = (root_ / "state").string();
     for (const auto& id : replica_dirs(folder)) {
       const ReplicaDir dir(folder, id);
-      if (const auto launch = dir.launch(); launch && is_process(launch->engine_pid, launch->engine_start_ticks)) found.insert(id);
+      if (const auto launch = dir.launch();
+          launch && is_process(launch->engine_pid, launch->engine_start_ticks))
+        found.insert(id);
     }
     return found;
   }
 
-  // Processes that hold this test's replica locks, deleted ones included: shim and engine each once per replica.
+  // Processes that hold this test's replica locks, deleted ones included: shim and engine each once per
+  // replica.
   size_t lock_holders() const {
     size_t count = 0;
     std::error_code error;
@@ -74,7 +83,8 @@ class CrashTest : public ::testing::Test {
       for (const auto& fd : fs::directory_iterator(process.path() / "fd", error)) {
         std::error_code gone;
         const std::string target = fs::read_symlink(fd.path(), gone).string();
-        holds |= target.starts_with((root_ / "state/replicas").string()) && target.find("/lock") != std::string::npos;
+        holds |= target.starts_with((root_ / "state/replicas").string()) &&
+                 target.find("/lock") != std::string::npos;
       }
       count += holds ? 1 : 0;
     }
@@ -88,13 +98,15 @@ class CrashTest : public ::testing::Test {
     auto store = StateStore::open(root_ / "state");
     ASSERT_TRUE(store) << to_string(store.error());
     auto catalog = EngineCatalog::load(root_ / "engine", "", "");
-    auto controller = Controller::start(testing::stub_config(root_ / "state"), machine.ports(), **store, *catalog, clock);
+    auto controller =
+        Controller::start(testing::stub_config(root_ / "state"), machine.ports(), **store, *catalog, clock);
     ASSERT_TRUE(controller) << to_string(controller.error());
     std::multiset<std::string> wanted;
     const bool settled = eventually([&] {
       wanted.clear();
       for (const DeploymentView& each : (*controller)->list()) {
-        if (each.removing || each.ready != each.spec.replicas || each.replicas.size() != each.spec.replicas) return false;
+        if (each.removing || each.ready != each.spec.replicas || each.replicas.size() != each.spec.replicas)
+          return false;
         for (const ReplicaView& replica : each.replicas) wanted.insert(replica.id);
       }
       return true;
@@ -130,7 +142,8 @@ TEST_F(CrashTest, KilledAtAnyMomentItRecovers) {
   auto store = StateStore::open(root_ / "state");
   ASSERT_TRUE(store);
   auto catalog = EngineCatalog::load(root_ / "engine", "", "");
-  auto controller = Controller::start(testing::stub_config(root_ / "state"), machine.ports(), **store, *catalog, clock);
+  auto controller =
+      Controller::start(testing::stub_config(root_ / "state"), machine.ports(), **store, *catalog, clock);
   ASSERT_TRUE(controller);
   ASSERT_TRUE((*controller)->remove_all(0));
   ASSERT_TRUE((*controller)->wait_gone("", 60 * kSecond));

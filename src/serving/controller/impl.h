@@ -1,5 +1,6 @@
 // Inside of the controller. Who may touch what:
-//   - `replicas` and everything below "the loop's own": only the controller's thread (and start(), before it runs);
+//   - `replicas` and everything below "the loop's own": only the controller's thread (and start(), before it
+//   runs);
 //   - `deployments`, `views`, `changes`: under `mutex`;
 //   - the store, the catalog and the prober are safe by themselves.
 #pragma once
@@ -21,43 +22,45 @@
 
 namespace tweendeck::serving {
 
-inline constexpr uint32_t kUidBase = 61'184;   // systemd's range for dynamic users
+inline constexpr uint32_t kUidBase = 61'184;  // systemd's range for dynamic users
 inline constexpr uint32_t kUidCount = 4'336;
 inline constexpr Nanos kReadyProbeInterval = 100 * kMillisecond;
 inline constexpr Nanos kReadyProbeTimeout = 2 * kSecond;
-inline constexpr Nanos kShimMargin = 3 * kSecond;      // beyond an engine's grace, before the shim itself is suspected
+inline constexpr Nanos kShimMargin =
+    3 * kSecond;  // beyond an engine's grace, before the shim itself is suspected
 inline constexpr Nanos kAdoptionPatience = 5 * kSecond;  // for a launch record beside a held lock
 inline constexpr Nanos kSpareInterval = 10 * kSecond;
 inline constexpr Nanos kForeverWait = 3600 * kSecond;
-inline constexpr int kMaxRounds = 8;                   // plan-act rounds per tick
+inline constexpr int kMaxRounds = 8;  // plan-act rounds per tick
 inline constexpr size_t kWhyEvents = 20;
-inline constexpr size_t kMaxUnstoredEvents = 1000;     // kept for later while the disk is full
+inline constexpr size_t kMaxUnstoredEvents = 1000;  // kept for later while the disk is full
 
 // One replica: the engine's record of it, what is stored, and what the loop needs to act.
 struct Managed {
   Replica replica;
   uint32_t uid_index = 0;
   uint64_t oom_kills_seen = 0;
-  StoredReplica stored;            // as last written; differs = must be written
-  std::optional<SliceGrant> grant; // nothing for an adopted replica until it starts again
-  Slice slice;                     // as granted, or as found at adoption; id is "" without one
+  StoredReplica stored;             // as last written; differs = must be written
+  std::optional<SliceGrant> grant;  // nothing for an adopted replica until it starts again
+  Slice slice;                      // as granted, or as found at adoption; id is "" without one
   bool simulated_device = false;
   uint64_t launch = 0;
   uint16_t port = 0;
-  int32_t pid = 0;                 // of the engine
+  int32_t pid = 0;  // of the engine
   uint64_t pid_start_ticks = 0;
   EngineStatus status;
-  std::vector<std::string> tail;   // log lines of the last exit
+  std::vector<std::string> tail;  // log lines of the last exit
   Nanos next_probe = 0;
-  Nanos first_seen = 0;            // alive without a launch record
+  Nanos first_seen = 0;  // alive without a launch record
   ReplicaPhase shown_phase = ReplicaPhase::Pending;
   Nanos phase_wall = 0;
-  std::string told;                // last "Refused" event's text
+  std::string told;  // last "Refused" event's text
   std::optional<Endpoint> published;
 };
 
 struct Controller::Impl {
-  Impl(ControllerConfig config_, Ports ports_, StateStore& store_, const EngineCatalog& catalog_, const Clock& clock_);
+  Impl(ControllerConfig config_, Ports ports_, StateStore& store_, const EngineCatalog& catalog_,
+       const Clock& clock_);
   ~Impl();
 
   // --- start and loop (loop.cc)
@@ -89,18 +92,20 @@ struct Controller::Impl {
   void simple(Managed& managed, const Action& action);
   Status save(Managed& managed);
   void save_or_warn(Managed& managed);
-  void event(const std::string& subject, Reason reason, const std::string& action, const std::string& message);
+  void event(const std::string& subject, Reason reason, const std::string& action,
+             const std::string& message);
 
   // --- what others see (publish.cc)
   void publish();
   void publish_endpoints();
-  Endpoint endpoint(const Managed& managed, const StoredDeployment& deployment, const EngineSpec* engine) const;
+  Endpoint endpoint(const Managed& managed, const StoredDeployment& deployment,
+                    const EngineSpec* engine) const;
   void publish_views();
   ReplicaView view(Managed& managed);
   void flush_events();
 
   Status store_removal(const std::vector<StoredDeployment>& writes);
-  std::vector<DeploymentView> deployment_views() const;  // under `mutex`
+  std::vector<DeploymentView> deployment_views() const;           // under `mutex`
   void tell_gone_devices(std::vector<ReplicaView>& shown) const;  // (report.cc)
 
   // --- shared
@@ -117,15 +122,15 @@ struct Controller::Impl {
   const SpareRoom spare;
 
   mutable std::mutex mutex;
-  mutable std::condition_variable changed;   // views or events changed
+  mutable std::condition_variable changed;  // views or events changed
   std::map<std::string, StoredDeployment> deployments;
   std::map<std::string, ReplicaView> views;
   std::map<std::string, std::vector<std::string>> tails;
-  std::deque<Event> unstored;                // in order; not in the store yet
+  std::deque<Event> unstored;  // in order; not in the store yet
   uint64_t last_event = 0;
   uint64_t lost_events = 0;
-  std::optional<Error> store_problem;        // newest write that failed; cleared by one that succeeds
-  std::mutex applying;                       // one command at a time changes `deployments`
+  std::optional<Error> store_problem;  // newest write that failed; cleared by one that succeeds
+  std::mutex applying;                 // one command at a time changes `deployments`
 
   std::mutex wake_mutex;
   std::condition_variable wake_signal;
@@ -133,7 +138,7 @@ struct Controller::Impl {
   bool stopping = false;
 
   // The loop's own.
-  Nanos next_spare = 0;                          // when it looks after the spare room again
+  Nanos next_spare = 0;  // when it looks after the spare room again
   std::map<std::string, Managed> replicas;
   std::map<std::string, Endpoint> placeholders;  // of deployments without a replica
   Launcher launcher;

@@ -15,7 +15,9 @@ namespace fs = std::filesystem;
 
 constexpr char kEnginePath[] = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-std::string below_sandbox(const std::string& name) { return std::string(shim::kSandboxRoot) + "/" + name; }
+std::string below_sandbox(const std::string& name) {
+  return std::string(shim::kSandboxRoot) + "/" + name;
+}
 
 // Where the process finds things: at fixed places in its sandbox, or where they really are.
 struct Paths {
@@ -28,8 +30,12 @@ struct Paths {
 };
 
 Paths direct_paths(const LaunchInput& input) {
-  return {input.engine->folder, input.python, input.deployment->model_path, input.bin_dir,
-          input.replica_dir + "/" + shim::kWorkDir, {}};
+  return {input.engine->folder,
+          input.python,
+          input.deployment->model_path,
+          input.bin_dir,
+          input.replica_dir + "/" + shim::kWorkDir,
+          {}};
 }
 
 Paths sandbox_paths(const LaunchInput& input) {
@@ -72,7 +78,8 @@ std::string cpus(const LaunchInput& input) {
 }
 
 std::vector<EnvVar> environment(const LaunchInput& input, const Paths& paths, const Placeholders& values) {
-  std::vector<EnvVar> env = {{"PATH", kEnginePath}, {"HOME", paths.work}, {"TMPDIR", paths.work}, {"LANG", "C.UTF-8"}};
+  std::vector<EnvVar> env = {
+      {"PATH", kEnginePath}, {"HOME", paths.work}, {"TMPDIR", paths.work}, {"LANG", "C.UTF-8"}};
   for (const auto& [key, value] : input.engine->env) env.emplace_back(key, expand(value, values));
   for (const auto& [key, value] : input.grant->env) {
     env.emplace_back(key, input.sandbox ? value : without_mounts(value, input.grant->mounts));
@@ -96,12 +103,12 @@ LaunchPlan make_launch_plan(const LaunchInput& input) {
   const Paths paths = input.sandbox ? sandbox_paths(input) : direct_paths(input);
   const StoredDeployment& deployment = *input.deployment;
   Placeholders values{{"python", paths.python},
-                            {"engine", paths.engine},
-                            {"model", deployment.model_path.empty() ? deployment.model_name : paths.model},
-                            {"model_name", deployment.model_name},
-                            {"host", input.host},
-                            {"port", std::to_string(input.port)},
-                            {"bin", paths.bin}};
+                      {"engine", paths.engine},
+                      {"model", deployment.model_path.empty() ? deployment.model_name : paths.model},
+                      {"model_name", deployment.model_name},
+                      {"host", input.host},
+                      {"port", std::to_string(input.port)},
+                      {"bin", paths.bin}};
   LaunchPlan plan;
   plan.launch = input.launch;
   plan.port = input.port;

@@ -18,7 +18,8 @@ class LaunchPlanTest : public testing::Test {
   LaunchPlanTest() {
     engine_.name = "demo";
     engine_.folder = "/repo/engine/demo";
-    engine_.command = {"{python}", "{engine}/server.py", "{model}", "{model_name}", "{host}:{port}", "{bin}/x"};
+    engine_.command = {"{python}",     "{engine}/server.py", "{model}",
+                       "{model_name}", "{host}:{port}",      "{bin}/x"};
     engine_.env = {{"MODE", "{model_name}"}};
     engine_.devices = {"cpu", "soft"};
     deployment_.model_path = "/models/tiny.gguf";
@@ -52,8 +53,9 @@ TEST_F(LaunchPlanTest, ShowsEverythingInTheSandbox) {
   input_.sandbox = true;
   const LaunchPlan plan = make_launch_plan(input_);
   const std::string root = "/run/tweendeck/sandbox";
-  EXPECT_THAT(plan.command, ElementsAre(root + "/python/bin/python3", root + "/engine/server.py",
-                                        root + "/model/tiny.gguf", "tiny", "127.0.0.1:4711", root + "/bin/x", "--extra"));
+  EXPECT_THAT(plan.command,
+              ElementsAre(root + "/python/bin/python3", root + "/engine/server.py", root + "/model/tiny.gguf",
+                          "tiny", "127.0.0.1:4711", root + "/bin/x", "--extra"));
   EXPECT_THAT(plan.mounts, Contains(Mount{"/models/tiny.gguf", root + "/model/tiny.gguf", true}));
   EXPECT_THAT(plan.mounts, Contains(Mount{"/venv", root + "/python", true}));
   EXPECT_THAT(plan.mounts, Contains(Mount{"/state/replicas/chat-1/work", root + "/work", false}));
@@ -69,8 +71,9 @@ TEST_F(LaunchPlanTest, ShowsEverythingInTheSandbox) {
 TEST_F(LaunchPlanTest, WithoutASandboxUsesTheRealPaths) {
   const LaunchPlan plan = make_launch_plan(input_);
   EXPECT_THAT(plan.mounts, IsEmpty());
-  EXPECT_THAT(plan.command, ElementsAre("/venv/bin/python3", "/repo/engine/demo/server.py", "/models/tiny.gguf", "tiny",
-                                        "127.0.0.1:4711", "/build/bin/x", "--extra"));
+  EXPECT_THAT(plan.command,
+              ElementsAre("/venv/bin/python3", "/repo/engine/demo/server.py", "/models/tiny.gguf", "tiny",
+                          "127.0.0.1:4711", "/build/bin/x", "--extra"));
   EXPECT_THAT(plan.env, Contains(Pair("PAGE", "/state/vgpu/s/limits")));
   EXPECT_THAT(plan.env, Contains(Pair("TWEENDECK_STATUS_FILE", "/state/replicas/chat-1/work/status.json")));
 }

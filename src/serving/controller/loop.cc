@@ -29,10 +29,15 @@ Replica replica_from(const StoredReplica& stored, Nanos now) {
 
 }  // namespace
 
-Controller::Impl::Impl(ControllerConfig config_, Ports ports_, StateStore& store_, const EngineCatalog& catalog_,
-                       const Clock& clock_)
-    : config(std::move(config_)), ports(std::move(ports_)), store(store_), catalog(catalog_), clock(clock_),
-      spare(config.state_dir), launcher(config.shim) {
+Controller::Impl::Impl(ControllerConfig config_, Ports ports_, StateStore& store_,
+                       const EngineCatalog& catalog_, const Clock& clock_)
+    : config(std::move(config_)),
+      ports(std::move(ports_)),
+      store(store_),
+      catalog(catalog_),
+      clock(clock_),
+      spare(config.state_dir),
+      launcher(config.shim) {
   prober.emplace([this] { wake(); });
 }
 
@@ -81,9 +86,11 @@ Status Controller::Impl::load() {
   }
   sandbox_problem = geteuid() == 0 ? launcher.check_sandbox() : "the daemon is not root";
   if (!sandbox_problem.empty()) {
-    log::warning("Replicas run without a sandbox", {{"reason", Reason::SandboxUnavailable}, {"cause", sandbox_problem}});
+    log::warning("Replicas run without a sandbox",
+                 {{"reason", Reason::SandboxUnavailable}, {"cause", sandbox_problem}});
   }
-  // Directories whose replica is not known hold at most logs of the past; what still runs there nobody asked for.
+  // Directories whose replica is not known hold at most logs of the past; what still runs there nobody asked
+  // for.
   for (const std::string& id : replica_dirs(config.state_dir)) {
     if (replicas.contains(id)) continue;
     if (auto killed = launcher.kill_holders(id, dir(id)); !killed) log::error(to_string(killed.error()));
@@ -99,8 +106,8 @@ void Controller::Impl::release_unowned_slices() {
   for (const Slice& slice : ports.list_slices()) {
     if (owned.contains(slice.id)) continue;
     const Status released = ports.release_slice(slice.id);
-    event(slice.owner.empty() ? slice.id : slice.owner, released ? Reason::SliceLeaked : released.error().reason,
-          released ? "Released" : "ReleaseFailed",
+    event(slice.owner.empty() ? slice.id : slice.owner,
+          released ? Reason::SliceLeaked : released.error().reason, released ? "Released" : "ReleaseFailed",
           released ? fmt::format("slice {} on {} had no owner and was released", slice.id, slice.device_id)
                    : released.error().message);
   }
@@ -110,7 +117,8 @@ void Controller::Impl::run() {
   for (;;) {
     {
       std::unique_lock lock(wake_mutex);
-      wake_signal.wait_for(lock, std::chrono::nanoseconds(kTickInterval), [this] { return woken || stopping; });
+      wake_signal.wait_for(lock, std::chrono::nanoseconds(kTickInterval),
+                           [this] { return woken || stopping; });
       if (stopping) return;
       woken = false;
     }

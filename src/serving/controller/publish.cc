@@ -1,4 +1,5 @@
-// What others see of the controller's state: endpoints for the gateway, views for the API, events for everyone.
+// What others see of the controller's state: endpoints for the gateway, views for the API, events for
+// everyone.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -11,14 +12,20 @@ namespace {
 
 EndpointState endpoint_state(const Replica& replica, const PlanConfig& config) {
   switch (replica.phase) {
-    case ReplicaPhase::Ready: return EndpointState::Ready;
-    case ReplicaPhase::Draining: return EndpointState::Draining;
-    case ReplicaPhase::Starting: return EndpointState::Starting;
+    case ReplicaPhase::Ready:
+      return EndpointState::Ready;
+    case ReplicaPhase::Draining:
+      return EndpointState::Draining;
+    case ReplicaPhase::Starting:
+      return EndpointState::Starting;
     // It will be back within seconds: requests may wait for it. A crash loop is no place to wait.
     case ReplicaPhase::Backoff:
-      return replica.failures < config.crash_loop_failures ? EndpointState::Starting : EndpointState::Unhealthy;
-    case ReplicaPhase::Pending: return replica.slice_held ? EndpointState::Starting : EndpointState::Unhealthy;
-    default: return EndpointState::Unhealthy;
+      return replica.failures < config.crash_loop_failures ? EndpointState::Starting
+                                                           : EndpointState::Unhealthy;
+    case ReplicaPhase::Pending:
+      return replica.slice_held ? EndpointState::Starting : EndpointState::Unhealthy;
+    default:
+      return EndpointState::Unhealthy;
   }
 }
 

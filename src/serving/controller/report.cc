@@ -12,13 +12,20 @@ namespace {
 // Worst first: a replica that cannot run at all says more than one that is on its way.
 int badness(ReplicaPhase phase) {
   switch (phase) {
-    case ReplicaPhase::Pending: return 6;
-    case ReplicaPhase::Backoff: return 5;
-    case ReplicaPhase::Unhealthy: return 4;
-    case ReplicaPhase::Stopped: return 3;
-    case ReplicaPhase::Draining: return 2;
-    case ReplicaPhase::Starting: return 1;
-    case ReplicaPhase::Ready: return 0;
+    case ReplicaPhase::Pending:
+      return 6;
+    case ReplicaPhase::Backoff:
+      return 5;
+    case ReplicaPhase::Unhealthy:
+      return 4;
+    case ReplicaPhase::Stopped:
+      return 3;
+    case ReplicaPhase::Draining:
+      return 2;
+    case ReplicaPhase::Starting:
+      return 1;
+    case ReplicaPhase::Ready:
+      return 0;
   }
   return 0;
 }
@@ -33,8 +40,8 @@ std::string sentence_of(const ReplicaView& view) {
   std::string text = fmt::format("{} is {}", view.id, to_string(view.phase));
   if (!view.message.empty()) text += ": " + view.message;
   if (restarted(view)) {
-    text += fmt::format("; restarted {} times, last because it {} [{}]", view.restarts, view.last_exit.message,
-                        to_string(view.last_exit.reason));
+    text += fmt::format("; restarted {} times, last because it {} [{}]", view.restarts,
+                        view.last_exit.message, to_string(view.last_exit.reason));
   }
   return text;
 }
@@ -49,9 +56,10 @@ void summarize(const DeploymentView& deployment, WhyReport& report) {
   std::ranges::sort(order, [](const ReplicaView* a, const ReplicaView* b) {
     return badness(a->phase) != badness(b->phase) ? badness(a->phase) > badness(b->phase) : a->id < b->id;
   });
-  report.sentence = deployment.removing ? fmt::format("{} is being removed", deployment.spec.name)
-                                        : fmt::format("{} serves with {} of {} replicas", deployment.spec.name,
-                                                      deployment.ready, deployment.spec.replicas);
+  report.sentence = deployment.removing
+                        ? fmt::format("{} is being removed", deployment.spec.name)
+                        : fmt::format("{} serves with {} of {} replicas", deployment.spec.name,
+                                      deployment.ready, deployment.spec.replicas);
   if (deployment.spec.replicas == 0 && !deployment.removing) {
     report.reason = Reason::NoEndpoint;
     add_hint(report.hints, fmt::format("tweendeck scale {} 1", deployment.spec.name));
@@ -111,7 +119,8 @@ Result<WhyReport> Controller::why(const std::string& name) const {
     }
     {
       const std::lock_guard lock(impl_->mutex);
-      if (const auto lines = impl_->tails.find(view.id); lines != impl_->tails.end()) each.last_log_lines = lines->second;
+      if (const auto lines = impl_->tails.find(view.id); lines != impl_->tails.end())
+        each.last_log_lines = lines->second;
     }
     if (view.id != name) subjects.push_back(view.id);
     each.view = std::move(view);
@@ -123,7 +132,8 @@ Result<WhyReport> Controller::why(const std::string& name) const {
     }
   }
   std::ranges::sort(report.events, {}, &Event::id);
-  if (report.events.size() > kWhyEvents) report.events.erase(report.events.begin(), report.events.end() - kWhyEvents);
+  if (report.events.size() > kWhyEvents)
+    report.events.erase(report.events.begin(), report.events.end() - kWhyEvents);
   return report;
 }
 
@@ -139,8 +149,8 @@ std::vector<Finding> Controller::doctor() const {
     if (there) continue;
     add("engine " + engine.name, there.error());
     // An engine that nobody asked for is an offer, not a fault.
-    findings.back().harmless =
-        std::ranges::none_of(served, [&engine](const DeploymentView& each) { return each.spec.engine == engine.name; });
+    findings.back().harmless = std::ranges::none_of(
+        served, [&engine](const DeploymentView& each) { return each.spec.engine == engine.name; });
   }
   if (!impl_->sandbox_problem.empty()) {
     findings.push_back({"sandbox", Reason::SandboxUnavailable,
@@ -151,7 +161,8 @@ std::vector<Finding> Controller::doctor() const {
     const std::lock_guard lock(impl_->mutex);
     if (impl_->store_problem) add("state", *impl_->store_problem);
     if (impl_->lost_events > 0) {
-      findings.push_back({"events", Reason::DiskFull, fmt::format("{} events could not be stored", impl_->lost_events), ""});
+      findings.push_back(
+          {"events", Reason::DiskFull, fmt::format("{} events could not be stored", impl_->lost_events), ""});
     }
   }
   for (const DeploymentView& deployment : served) {

@@ -1,5 +1,5 @@
-// Shared by the controller's tests: a machine with one CPU device whose slices are files, and engine folders whose
-// model server is a small script.
+// Shared by the controller's tests: a machine with one CPU device whose slices are files, and engine folders
+// whose model server is a small script.
 #pragma once
 
 #include <chrono>
@@ -42,10 +42,11 @@ class FakeMachine {
 
   Ports ports() {
     Ports ports;
-    ports.list_devices = [this] { return device_gone ? std::vector<Device>{} : std::vector<Device>{device()}; };
-    ports.acquire_slice = [this](const DeploymentSpec& spec, const std::string& owner, const std::string& id) {
-      return acquire(spec, owner, id);
+    ports.list_devices = [this] {
+      return device_gone ? std::vector<Device>{} : std::vector<Device>{device()};
     };
+    ports.acquire_slice = [this](const DeploymentSpec& spec, const std::string& owner,
+                                 const std::string& id) { return acquire(spec, owner, id); };
     ports.release_slice = [this](const std::string& id) -> Status {
       fs::remove(dir_ / id);
       return {};

@@ -27,7 +27,8 @@ void explain_oom(const ExitFacts& facts, ExitRecord& out) {
 void explain_start_error(const std::string& error, ExitRecord& out) {
   if (error.starts_with("slice:")) {
     out.reason = Reason::CgroupUnavailable;
-  } else if (error.starts_with("sandbox:") || error.starts_with("user:") || error.starts_with("working directory")) {
+  } else if (error.starts_with("sandbox:") || error.starts_with("user:") ||
+             error.starts_with("working directory")) {
     out.reason = Reason::SandboxUnavailable;
   } else {
     out.reason = Reason::EngineNotInstalled;

@@ -11,10 +11,10 @@ namespace tweendeck::serving {
 
 struct ExitFacts {
   std::string replica_id;
-  std::optional<ShimExit> shim;         // nothing: the shim itself was killed
-  std::optional<EngineStatus> status;   // what the engine said before it gave up
-  uint64_t oom_kills = 0;               // of its slice since this process was started
-  uint64_t memory_bytes = 0;            // the slice's limit
+  std::optional<ShimExit> shim;        // nothing: the shim itself was killed
+  std::optional<EngineStatus> status;  // what the engine said before it gave up
+  uint64_t oom_kills = 0;              // of its slice since this process was started
+  uint64_t memory_bytes = 0;           // the slice's limit
   uint64_t memory_peak_bytes = 0;
   Nanos wall_now = 0;
 };

@@ -29,9 +29,10 @@ std::vector<char*> pointers(std::vector<std::string>& words) {
   return raw;
 }
 
-// Only stdin, stdout and stderr reach the shim: the daemon opens everything else with O_CLOEXEC, and the shim closes
-// what slipped through.
-Result<int32_t> spawn(std::vector<std::string> arguments, std::vector<std::string> environment, int stderr_fd) {
+// Only stdin, stdout and stderr reach the shim: the daemon opens everything else with O_CLOEXEC, and the shim
+// closes what slipped through.
+Result<int32_t> spawn(std::vector<std::string> arguments, std::vector<std::string> environment,
+                      int stderr_fd) {
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
@@ -63,16 +64,25 @@ Result<int32_t> spawn(std::vector<std::string> arguments, std::vector<std::strin
   return pid;
 }
 
-std::vector<std::string> shim_arguments(const std::string& shim, const ReplicaDir& dir, const LaunchPlan& plan) {
+std::vector<std::string> shim_arguments(const std::string& shim, const ReplicaDir& dir,
+                                        const LaunchPlan& plan) {
   std::vector<std::string> words{shim,
-                                 "--dir", dir.path(),
-                                 "--launch", std::to_string(plan.launch),
-                                 "--parent", std::to_string(getpid()),
-                                 "--port", std::to_string(plan.port),
-                                 "--uid", std::to_string(plan.uid),
-                                 "--stop-signal", std::to_string(plan.stop_signal),
-                                 "--grace-ms", std::to_string(plan.stop_grace / kMillisecond),
-                                 "--log-bytes", std::to_string(plan.log_bytes)};
+                                 "--dir",
+                                 dir.path(),
+                                 "--launch",
+                                 std::to_string(plan.launch),
+                                 "--parent",
+                                 std::to_string(getpid()),
+                                 "--port",
+                                 std::to_string(plan.port),
+                                 "--uid",
+                                 std::to_string(plan.uid),
+                                 "--stop-signal",
+                                 std::to_string(plan.stop_signal),
+                                 "--grace-ms",
+                                 std::to_string(plan.stop_grace / kMillisecond),
+                                 "--log-bytes",
+                                 std::to_string(plan.log_bytes)};
   for (const std::string& path : plan.cgroup_procs) words.insert(words.end(), {"--cgroup-procs", path});
   for (const Mount& mount : plan.mounts) {
     words.insert(words.end(), {"--mount", mount.read_only ? "ro" : "rw", mount.source, mount.target});

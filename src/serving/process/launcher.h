@@ -1,5 +1,5 @@
-// Starts and signals shims. Owned by the controller's thread; a shim dies with that thread until its launch record is
-// written (serving/shim/layout.h), so a launch that the daemon cannot remember never happened.
+// Starts and signals shims. Owned by the controller's thread; a shim dies with that thread until its launch
+// record is written (serving/shim/layout.h), so a launch that the daemon cannot remember never happened.
 #pragma once
 
 #include <cstdint>
@@ -14,12 +14,12 @@
 namespace tweendeck::serving {
 
 struct LaunchPlan {
-  uint64_t launch = 0;   // unique number of this start
+  uint64_t launch = 0;  // unique number of this start
   uint16_t port = 0;
-  uint32_t uid = 0;      // 0 = keep the user
+  uint32_t uid = 0;           // 0 = keep the user
   std::vector<Mount> mounts;  // empty = no sandbox
   std::vector<std::string> cgroup_procs;
-  std::vector<EnvVar> env;    // all of it; nothing is inherited
+  std::vector<EnvVar> env;  // all of it; nothing is inherited
   std::vector<std::string> command;
   int stop_signal = 15;
   Nanos stop_grace = 0;

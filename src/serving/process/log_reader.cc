@@ -28,7 +28,8 @@ Result<std::string> last_lines(int fd, uint64_t size, size_t& lines) {
     start -= length;
     size_t at = block.size();
     while (at > 0) {
-      // A line ends before the line feed that belongs to it, so the very last byte of the file does not count.
+      // A line ends before the line feed that belongs to it, so the very last byte of the file does not
+      // count.
       const bool last_byte = start + at == size;
       if (block[at - 1] == '\n' && !last_byte && --lines == 0) break;
       --at;
@@ -101,7 +102,8 @@ Result<std::string> LogReader::next() {
     }
     struct stat mine{};
     struct stat current{};
-    const bool rotated = fstat(fd_, &mine) == 0 && stat((dir_ + "/" + shim::kLogFile).c_str(), &current) == 0 &&
+    const bool rotated = fstat(fd_, &mine) == 0 &&
+                         stat((dir_ + "/" + shim::kLogFile).c_str(), &current) == 0 &&
                          mine.st_ino != current.st_ino;
     if (!rotated) return std::string();
     if (auto opened = reopen(); !opened) return fail(opened.error());

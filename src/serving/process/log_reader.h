@@ -1,6 +1,7 @@
 // Reads a replica's log while it grows and rotates (log -> log.1 at its size limit).
 //
-// Not thread-safe; each reader has its own. Rotated-away text that a slow reader missed is skipped, never repeated.
+// Not thread-safe; each reader has its own. Rotated-away text that a slow reader missed is skipped, never
+// repeated.
 #pragma once
 
 #include <cstdint>

@@ -14,7 +14,8 @@ bool answers(const ProbeTarget& target) {
   limits.connect_timeout_ms = target.timeout / kMillisecond;
   limits.total_timeout_ms = target.timeout / kMillisecond;
   limits.max_body_bytes = kMaxAnswerBytes;
-  net::ControlClient client(net::ControlClient::url(fmt::format("http://{}:{}", target.host, target.port)), limits);
+  net::ControlClient client(net::ControlClient::url(fmt::format("http://{}:{}", target.host, target.port)),
+                            limits);
   net::HttpCall call;
   call.path = target.path;
   const auto answer = client.request(call);
@@ -51,12 +52,14 @@ void Prober::request(const ProbeTarget& target) {
 ProbeResult Prober::latest(const std::string& id, uint64_t launch) const {
   const std::lock_guard lock(mutex_);
   const auto entry = entries_.find(id);
-  return entry != entries_.end() && entry->second.result.launch == launch ? entry->second.result : ProbeResult{};
+  return entry != entries_.end() && entry->second.result.launch == launch ? entry->second.result
+                                                                          : ProbeResult{};
 }
 
 void Prober::forget(const std::string& id) {
   const std::lock_guard lock(mutex_);
-  if (const auto entry = entries_.find(id); entry != entries_.end() && !entry->second.busy) entries_.erase(entry);
+  if (const auto entry = entries_.find(id); entry != entries_.end() && !entry->second.busy)
+    entries_.erase(entry);
 }
 
 void Prober::work() {

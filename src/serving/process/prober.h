@@ -1,7 +1,7 @@
 // Asks model servers whether they are ready or healthy, so that no slow one delays the controller or another.
 //
-// A fixed number of threads; request() and latest() are safe from any thread and never block. A target is asked at
-// most once at a time.
+// A fixed number of threads; request() and latest() are safe from any thread and never block. A target is
+// asked at most once at a time.
 #pragma once
 
 #include <condition_variable>
@@ -29,9 +29,9 @@ struct ProbeTarget {
 
 struct ProbeResult {
   uint64_t launch = 0;
-  bool ok = false;             // newest answer had a 2xx status
-  uint32_t failures = 0;       // in a row
-  uint64_t finished = 0;       // probes so far
+  bool ok = false;        // newest answer had a 2xx status
+  uint32_t failures = 0;  // in a row
+  uint64_t finished = 0;  // probes so far
 };
 
 class Prober {

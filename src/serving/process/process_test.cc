@@ -78,7 +78,8 @@ TEST_F(ReplicaDirTest, ReservesTheSpaceOfItsRecordsOrFails) {
 }
 
 TEST_F(ReplicaDirTest, TrustsNoStatusFile) {
-  write(shim::kStatusFile, R"({"max_in_flight":2,"context_tokens":4096,"reason":"SliceTooSmall","message":"m"})");
+  write(shim::kStatusFile,
+        R"({"max_in_flight":2,"context_tokens":4096,"reason":"SliceTooSmall","message":"m"})");
   EXPECT_EQ(dir_.status()->max_in_flight, 2u);
   EXPECT_EQ(dir_.status()->reason, Reason::SliceTooSmall);
   write(shim::kStatusFile, R"({"max_in_flight":-5,"context_tokens":99999999999,"reason":"Nonsense"})");

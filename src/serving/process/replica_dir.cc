@@ -70,7 +70,8 @@ bool has_open(const fs::path& fd_dir, const struct stat& wanted) {
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(fd_dir, error)) {
     struct stat info{};
-    if (stat(entry.path().c_str(), &info) == 0 && info.st_ino == wanted.st_ino && info.st_dev == wanted.st_dev) {
+    if (stat(entry.path().c_str(), &info) == 0 && info.st_ino == wanted.st_ino &&
+        info.st_dev == wanted.st_dev) {
       return true;
     }
   }
@@ -87,7 +88,8 @@ Status reserve(const std::string& path, size_t bytes) {
   if (fd < 0) return fail(system_error(errno, "cannot create " + path));
   const int error = posix_fallocate(fd, 0, static_cast<off_t>(bytes));
   close(fd);
-  if (error != 0) return fail(system_error(error, fmt::format("cannot reserve {} for {}", format_bytes(bytes), path)));
+  if (error != 0)
+    return fail(system_error(error, fmt::format("cannot reserve {} for {}", format_bytes(bytes), path)));
   return {};
 }
 
@@ -117,8 +119,12 @@ Status ReplicaDir::remove() const {
   return {};
 }
 
-bool ReplicaDir::shim_lives() const { return byte_is_locked(file(shim::kLockFile), shim::kShimLockByte); }
-bool ReplicaDir::engine_lives() const { return byte_is_locked(file(shim::kLockFile), shim::kEngineLockByte); }
+bool ReplicaDir::shim_lives() const {
+  return byte_is_locked(file(shim::kLockFile), shim::kShimLockByte);
+}
+bool ReplicaDir::engine_lives() const {
+  return byte_is_locked(file(shim::kLockFile), shim::kEngineLockByte);
+}
 
 std::optional<LaunchRecord> ReplicaDir::launch() const {
   const auto json = read_json(file(shim::kLaunchFile), shim::kMaxExitBytes);
@@ -144,7 +150,8 @@ std::optional<ShimExit> ReplicaDir::exit() const {
   record.stopped = (*json)["stopped"].bool_or(false);
   record.error = bytes_of((*json)["error"].text_or(""));
   record.dropped_log_bytes = number<uint64_t>(*json, "dropped_log_bytes");
-  for (const net::JsonValue& line : (*json)["tail"].items()) record.tail.push_back(bytes_of(line.text_or("")));
+  for (const net::JsonValue& line : (*json)["tail"].items())
+    record.tail.push_back(bytes_of(line.text_or("")));
   return record;
 }
 
@@ -157,7 +164,8 @@ std::optional<EngineStatus> ReplicaDir::status() const {
   if (!json) return std::nullopt;
   constexpr int64_t kMaxCount = 1 << 30;
   EngineStatus status;
-  status.max_in_flight = static_cast<uint32_t>(std::clamp<int64_t>((*json)["max_in_flight"].integer_or(0), 0, kMaxCount));
+  status.max_in_flight =
+      static_cast<uint32_t>(std::clamp<int64_t>((*json)["max_in_flight"].integer_or(0), 0, kMaxCount));
   status.context_tokens =
       static_cast<uint32_t>(std::clamp<int64_t>((*json)["context_tokens"].integer_or(0), 0, kMaxCount));
   status.reason = parse_reason((*json)["reason"].text_or("")).value_or(Reason::None);
@@ -181,7 +189,9 @@ std::vector<int32_t> ReplicaDir::holders() const {
   return pids;
 }
 
-bool is_process(int32_t pid, uint64_t ticks) { return pid > 0 && ticks != 0 && shim::start_ticks(pid) == ticks; }
+bool is_process(int32_t pid, uint64_t ticks) {
+  return pid > 0 && ticks != 0 && shim::start_ticks(pid) == ticks;
+}
 
 std::vector<std::string> replica_dirs(const std::string& state_dir) {
   std::vector<std::string> ids;
@@ -194,7 +204,8 @@ std::vector<std::string> replica_dirs(const std::string& state_dir) {
 
 size_t living_replicas(const std::string& state_dir) {
   size_t count = 0;
-  for (const std::string& id : replica_dirs(state_dir)) count += ReplicaDir(state_dir, id).anything_lives() ? 1 : 0;
+  for (const std::string& id : replica_dirs(state_dir))
+    count += ReplicaDir(state_dir, id).anything_lives() ? 1 : 0;
   return count;
 }
 

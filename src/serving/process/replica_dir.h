@@ -1,5 +1,5 @@
-// What a replica's directory tells about its process: the lock is the truth about whether one exists, the records say
-// which and how it ended. See serving/shim/layout.h. Stateless; safe from any thread.
+// What a replica's directory tells about its process: the lock is the truth about whether one exists, the
+// records say which and how it ended. See serving/shim/layout.h. Stateless; safe from any thread.
 #pragma once
 
 #include <cstdint>
@@ -51,8 +51,9 @@ class ReplicaDir {
   const std::string& path() const { return path_; }
   std::string file(const char* name) const { return path_ + "/" + name; }
 
-  // Makes the directory (0700) and its empty work directory, owned by `uid` when it is not 0. Removes status.json.
-  // Reserves the space of the shim's records, so that a full disk is told here (DiskFull) and not by a shim that cannot.
+  // Makes the directory (0700) and its empty work directory, owned by `uid` when it is not 0. Removes
+  // status.json. Reserves the space of the shim's records, so that a full disk is told here (DiskFull) and
+  // not by a shim that cannot.
   Status prepare(uint32_t uid) const;
   Status remove() const;  // with all it holds; a missing one is fine
 

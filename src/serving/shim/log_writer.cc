@@ -12,7 +12,9 @@
 
 namespace tweendeck::shim {
 
-LogWriter::LogWriter(int dir_fd, uint64_t limit_bytes) : dir_fd_(dir_fd), limit_(limit_bytes) { open_file(); }
+LogWriter::LogWriter(int dir_fd, uint64_t limit_bytes) : dir_fd_(dir_fd), limit_(limit_bytes) {
+  open_file();
+}
 
 LogWriter::~LogWriter() {
   if (fd_ >= 0) close(fd_);

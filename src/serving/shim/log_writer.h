@@ -1,6 +1,6 @@
-// The engine's log, bounded: at `limit_bytes` the file becomes log.1 and a new one begins, so a replica keeps at most
-// twice that. A full disk drops text and counts it; writing never waits for space. Keeps the last lines in memory for
-// the exit record.
+// The engine's log, bounded: at `limit_bytes` the file becomes log.1 and a new one begins, so a replica keeps
+// at most twice that. A full disk drops text and counts it; writing never waits for space. Keeps the last
+// lines in memory for the exit record.
 #pragma once
 
 #include <cstdint>
@@ -33,7 +33,7 @@ class LogWriter {
   int fd_ = -1;
   uint64_t limit_;
   uint64_t size_ = 0;
-  uint64_t dropped_ = 0;        // since the last text that could be written
+  uint64_t dropped_ = 0;  // since the last text that could be written
   uint64_t dropped_total_ = 0;
   std::deque<std::string> lines_;
   std::string partial_;

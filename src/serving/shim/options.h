@@ -1,7 +1,8 @@
 // The shim's command line. The engine's environment is the shim's own.
 //
 //   tweendeck-shim --dir DIR --launch N --parent PID --port N [--uid N] [--cgroup-procs FILE]...
-//                  [--mount ro|rw SOURCE TARGET]... [--stop-signal N] [--grace-ms N] [--log-bytes N] -- PROGRAM ARG...
+//                  [--mount ro|rw SOURCE TARGET]... [--stop-signal N] [--grace-ms N] [--log-bytes N] --
+//                  PROGRAM ARG...
 #pragma once
 
 #include <cstdint>
@@ -21,7 +22,7 @@ struct Options {
   uint64_t launch = 0;
   uint64_t parent = 0;  // 0: whoever it is may die
   uint64_t port = 0;
-  uint64_t uid = 0;     // 0: keep the user
+  uint64_t uid = 0;  // 0: keep the user
   std::vector<std::string> cgroup_procs;
   std::vector<BindMount> mounts;  // none: no mount namespace
   uint64_t stop_signal = 15;

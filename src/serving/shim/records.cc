@@ -21,7 +21,8 @@ void quote(std::string_view text, std::string& out) {
       out += '\\';
       out += c;
     } else if (byte < 0x20 || byte >= 0x7f) {
-      // Bytes are kept one by one (as U+0000..U+00FF), so any engine output gives valid JSON; readers undo it.
+      // Bytes are kept one by one (as U+0000..U+00FF), so any engine output gives valid JSON; readers undo
+      // it.
       char escape[8];
       std::snprintf(escape, sizeof escape, "\\u%04x", byte);
       out += escape;

@@ -22,8 +22,8 @@ struct ExitRecord {
   int code = 0;
   int signal = 0;
   int64_t wall_ns = 0;
-  bool stopped = false;        // the shim had been told to end it
-  std::string error;           // why the engine could not be started
+  bool stopped = false;  // the shim had been told to end it
+  std::string error;     // why the engine could not be started
   uint64_t dropped_log_bytes = 0;
   std::deque<std::string> tail;
 };

@@ -19,7 +19,9 @@
 namespace tweendeck::shim {
 namespace {
 
-std::string failed(const std::string& what) { return what + ": " + std::strerror(errno); }
+std::string failed(const std::string& what) {
+  return what + ": " + std::strerror(errno);
+}
 
 bool make_parents(const std::string& path) {
   for (size_t at = path.find('/', 1); at != std::string::npos; at = path.find('/', at + 1)) {
@@ -81,7 +83,8 @@ std::string enter_sandbox(const std::vector<BindMount>& mounts) {
   const std::string top = kSandboxTop;
   if (!make_target(top, true)) return failed("sandbox: " + top);
   if (unshare(CLONE_NEWNS) != 0) return failed("sandbox: mount namespace");
-  if (mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return failed("sandbox: private mounts");
+  if (mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0)
+    return failed("sandbox: private mounts");
   std::vector<int> sources;
   for (const BindMount& each : mounts) {
     sources.push_back(open(each.source.c_str(), O_PATH | O_CLOEXEC));
@@ -95,7 +98,8 @@ std::string enter_sandbox(const std::vector<BindMount>& mounts) {
     if (std::string error = bind(mounts[i], sources[i]); !error.empty()) return error;
     close(sources[i]);
   }
-  if (mount(nullptr, top.c_str(), nullptr, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV, nullptr) != 0) {
+  if (mount(nullptr, top.c_str(), nullptr, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV,
+            nullptr) != 0) {
     return failed("sandbox: read-only");
   }
   return "";

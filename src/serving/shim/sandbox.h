@@ -13,7 +13,8 @@ std::string enter_slice(const std::vector<std::string>& cgroup_procs);
 // A private mount namespace with a small tmpfs at kSandboxTop, read-only after the bind mounts are made below
 // kSandboxRoot. Expects umask 022.
 std::string enter_sandbox(const std::vector<BindMount>& mounts);
-// Own user and group without supplementary groups, no capabilities, no way to gain any (no_new_privs), no core dumps.
+// Own user and group without supplementary groups, no capabilities, no way to gain any (no_new_privs), no
+// core dumps.
 std::string drop_privileges(unsigned uid);
 
 }  // namespace tweendeck::shim

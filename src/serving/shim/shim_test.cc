@@ -76,9 +76,11 @@ class Shim : public testing::Test {
 
   pid_t spawn(const std::string& script, std::vector<std::string> extra = {}) {
     const char* build = std::getenv("TWEENDECK_BUILD_DIR");
-    const std::string program = std::string(build == nullptr ? "build/release" : build) + "/bin/tweendeck-shim";
-    std::vector<std::string> arguments{program, "--dir", dir_.string(), "--launch", "7", "--parent",
-                                       std::to_string(getpid()), "--port", "4711", "--grace-ms", "300"};
+    const std::string program =
+        std::string(build == nullptr ? "build/release" : build) + "/bin/tweendeck-shim";
+    std::vector<std::string> arguments{
+        program,  "--dir", dir_.string(), "--launch", "7", "--parent", std::to_string(getpid()),
+        "--port", "4711",  "--grace-ms",  "300"};
     arguments.insert(arguments.end(), extra.begin(), extra.end());
     for (const char* word : {"--", "/bin/sh", "-c"}) arguments.emplace_back(word);
     arguments.push_back(script);
@@ -92,7 +94,9 @@ class Shim : public testing::Test {
     }
     return pid;
   }
-  void start(const std::string& script, std::vector<std::string> extra = {}) { pid_ = spawn(script, std::move(extra)); }
+  void start(const std::string& script, std::vector<std::string> extra = {}) {
+    pid_ = spawn(script, std::move(extra));
+  }
 
   int wait() {
     int status = 0;
@@ -183,8 +187,10 @@ TEST_F(Shim, GivesUpWhenItsParentIsGoneAlready) {
 }
 
 TEST_F(Shim, BoundsTheLog) {
-  start("i=0; while [ $i -lt 3000 ]; do echo line-$i-0123456789012345678901234567890123456789; i=$((i+1)); done",
-        {"--log-bytes", "65536"});
+  start(
+      "i=0; while [ $i -lt 3000 ]; do echo line-$i-0123456789012345678901234567890123456789; i=$((i+1)); "
+      "done",
+      {"--log-bytes", "65536"});
   EXPECT_EQ(wait(), 0);
   EXPECT_LE(fs::file_size(dir_ / kLogFile), 65536u);
   EXPECT_LE(fs::file_size(dir_ / kOldLogFile), 65536u);
@@ -195,9 +201,12 @@ TEST_F(Shim, BoundsTheLog) {
 
 TEST_F(Shim, AFullDiskStopsNeitherEngineNorRecord) {
   if (geteuid() != 0) GTEST_SKIP() << "mounting a small file system needs root";
-  if (mount("tmpfs", dir_.c_str(), "tmpfs", 0, "size=256k") != 0) GTEST_SKIP() << "this machine refuses mounts";
+  if (mount("tmpfs", dir_.c_str(), "tmpfs", 0, "size=256k") != 0)
+    GTEST_SKIP() << "this machine refuses mounts";
   fs::create_directory(dir_ / kWorkDir);
-  start("i=0; while [ $i -lt 20000 ]; do echo line-$i-0123456789012345678901234567890; i=$((i+1)); done; exit 5");
+  start(
+      "i=0; while [ $i -lt 20000 ]; do echo line-$i-0123456789012345678901234567890; i=$((i+1)); done; exit "
+      "5");
   EXPECT_EQ(wait(), 0);
   EXPECT_THAT(file(kExitFile), HasSubstr(R"("code":5)"));
   EXPECT_THAT(file(kExitFile), HasSubstr("line-19999-"));
@@ -206,15 +215,18 @@ TEST_F(Shim, AFullDiskStopsNeitherEngineNorRecord) {
 }
 
 TEST_F(Shim, SandboxesAndDropsPrivileges) {
-  if (const std::string problem = check_sandbox(); !problem.empty()) GTEST_SKIP() << "no sandbox here: " << problem;
+  if (const std::string problem = check_sandbox(); !problem.empty())
+    GTEST_SKIP() << "no sandbox here: " << problem;
   std::ofstream(dir_ / "secret") << "content";
   const std::string root = kSandboxRoot;
   ASSERT_EQ(chown((dir_ / kWorkDir).c_str(), 61190, 61190), 0);
-  start("id -u; id -G; cat model/weights; echo x > model/weights; touch ok && echo wrote work; "
-        "touch " + root + "/new; grep -E 'CapEff|CapBnd|NoNewPrivs' /proc/self/status; ls -l /proc/self/fd; ls " +
-            dir_.string(),
-        {"--uid", "61190", "--mount", "rw", (dir_ / kWorkDir).string(), root + "/work", "--mount", "ro",
-         (dir_ / "secret").string(), root + "/work/model/weights"});
+  start(
+      "id -u; id -G; cat model/weights; echo x > model/weights; touch ok && echo wrote work; "
+      "touch " +
+          root + "/new; grep -E 'CapEff|CapBnd|NoNewPrivs' /proc/self/status; ls -l /proc/self/fd; ls " +
+          dir_.string(),
+      {"--uid", "61190", "--mount", "rw", (dir_ / kWorkDir).string(), root + "/work", "--mount", "ro",
+       (dir_ / "secret").string(), root + "/work/model/weights"});
   EXPECT_EQ(wait(), 0);
   const std::string log = file(kLogFile);
   EXPECT_THAT(log, HasSubstr("61190\n61190\ncontent"));
@@ -235,9 +247,11 @@ TEST(ShimOptions, RefusesWhatItDoesNotKnow) {
   EXPECT_EQ(parse({"shim", "--dir", "d", "--", "true"}), "");
   EXPECT_THAT(parse({"shim", "--dir", "d", "--what", "1", "--", "true"}), HasSubstr("--what"));
   EXPECT_THAT(parse({"shim", "--dir", "d", "--launch", "1x", "--", "true"}), HasSubstr("--launch"));
-  EXPECT_THAT(parse({"shim", "--dir", "d", "--mount", "ro", "/a", "/etc", "--", "true"}), HasSubstr("--mount"));
-  EXPECT_THAT(parse({"shim", "--dir", "d", "--mount", "ro", "/a", "/run/tweendeck/sandbox/../../x", "--", "t"}),
+  EXPECT_THAT(parse({"shim", "--dir", "d", "--mount", "ro", "/a", "/etc", "--", "true"}),
               HasSubstr("--mount"));
+  EXPECT_THAT(
+      parse({"shim", "--dir", "d", "--mount", "ro", "/a", "/run/tweendeck/sandbox/../../x", "--", "t"}),
+      HasSubstr("--mount"));
   EXPECT_THAT(parse({"shim", "--dir", "d"}), HasSubstr("no program"));
   EXPECT_THAT(parse({"shim", "--", "true"}), HasSubstr("--dir"));
 }

@@ -44,8 +44,8 @@ bool lock_range(int fd, short type, int64_t first, int64_t count) {
   return fcntl(fd, F_OFD_SETLK, &lock) == 0;
 }
 
-// Both bytes must be free, so a process that an earlier engine left behind keeps the next one from starting; then
-// byte 1 is given back for the engine.
+// Both bytes must be free, so a process that an earlier engine left behind keeps the next one from starting;
+// then byte 1 is given back for the engine.
 int take_lock(int dir_fd) {
   const int fd = openat(dir_fd, kLockFile, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (fd < 0) return -1;
@@ -130,8 +130,8 @@ std::string Supervisor::prepare_engine() {
   if (!options_.mounts.empty()) {
     if (std::string error = enter_sandbox(options_.mounts); !error.empty()) return error;
   }
-  const std::string work = options_.mounts.empty() ? options_.dir + "/" + kWorkDir
-                                                   : std::string(kSandboxRoot) + "/" + kWorkDir;
+  const std::string work =
+      options_.mounts.empty() ? options_.dir + "/" + kWorkDir : std::string(kSandboxRoot) + "/" + kWorkDir;
   if (chdir(work.c_str()) != 0) return "working directory " + work + ": " + std::strerror(errno);
   if (std::string error = drop_privileges(static_cast<unsigned>(options_.uid)); !error.empty()) return error;
   // Changing the user clears it, so it comes after.
@@ -159,7 +159,8 @@ void Supervisor::become_engine() {
     dup2(output_.write, STDOUT_FILENO);
     dup2(output_.write, STDERR_FILENO);
     std::vector<char*> arguments;
-    for (const std::string& argument : options_.command) arguments.push_back(const_cast<char*>(argument.c_str()));
+    for (const std::string& argument : options_.command)
+      arguments.push_back(const_cast<char*>(argument.c_str()));
     arguments.push_back(nullptr);
     execvp(arguments[0], arguments.data());
   }
@@ -175,7 +176,8 @@ bool Supervisor::start() {
   close(output_.write);
   close(start_error_.write);
   close(go_.read);
-  LaunchRecord record{options_.launch, getpid(), start_ticks(getpid()), engine_, start_ticks(engine_), options_.port};
+  LaunchRecord record{options_.launch,      getpid(),     start_ticks(getpid()), engine_,
+                      start_ticks(engine_), options_.port};
   if (!write_launch_record(dir_fd_, record)) return false;
   prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);  // from here on the record tells the next daemon
   const bool started = write(go_.write, "g", 1) == 1;
@@ -236,8 +238,8 @@ void Supervisor::reap() {
   }
 }
 
-// As subreaper the shim inherits every descendant whose parent ends, so killing its children until there are none
-// reaches all of them, whatever process group or session they moved to.
+// As subreaper the shim inherits every descendant whose parent ends, so killing its children until there are
+// none reaches all of them, whatever process group or session they moved to.
 void Supervisor::kill_everything() {
   kill(-engine_, SIGKILL);
   char path[64];

@@ -1,4 +1,5 @@
-// The shim's life: take the lock, start the engine, pump its output, obey stop and kill, leave nothing behind.
+// The shim's life: take the lock, start the engine, pump its output, obey stop and kill, leave nothing
+// behind.
 #pragma once
 
 #include "serving/shim/options.h"

@@ -21,13 +21,14 @@ std::string read_all(const std::string& path) {
   return {std::istreambuf_iterator<char>(in), {}};
 }
 
-// <venv>/bin/python3 -> every <venv>/lib/python*/site-packages. Nothing for an interpreter without an environment:
-// its packages are found by the check of `installed` only when they lie in its prefix too.
+// <venv>/bin/python3 -> every <venv>/lib/python*/site-packages. Nothing for an interpreter without an
+// environment: its packages are found by the check of `installed` only when they lie in its prefix too.
 std::vector<std::string> site_packages_of(const std::string& python) {
   std::vector<std::string> dirs;
   if (python.empty()) return dirs;
   std::error_code error;
-  for (const auto& entry : fs::directory_iterator(fs::path(python).parent_path().parent_path() / "lib", error)) {
+  for (const auto& entry :
+       fs::directory_iterator(fs::path(python).parent_path().parent_path() / "lib", error)) {
     const fs::path packages = entry.path() / "site-packages";
     if (entry.path().filename().string().starts_with("python") && fs::is_directory(packages, error)) {
       dirs.push_back(packages);
@@ -45,7 +46,9 @@ bool has_module(const std::vector<std::string>& site_packages, std::string modul
   });
 }
 
-bool is_program(const std::string& path) { return access(path.c_str(), X_OK) == 0; }
+bool is_program(const std::string& path) {
+  return access(path.c_str(), X_OK) == 0;
+}
 
 bool on_path(const std::string& program) {
   if (program.find('/') != std::string::npos) return is_program(program);
@@ -62,7 +65,8 @@ bool contains(const List& list, const T& item) {
 }
 
 bool serves_model(const EngineSpec& engine, const ModelRef& model) {
-  return model.format == "name" ? contains(engine.model_names, model.name) : contains(engine.formats, model.format);
+  return model.format == "name" ? contains(engine.model_names, model.name)
+                                : contains(engine.formats, model.format);
 }
 
 // Whether the claim could be placed on a device that the engine can use.
@@ -133,7 +137,8 @@ Result<const EngineSpec*> EngineCatalog::find(const std::string& name) const {
   for (const EngineSpec& engine : engines_) known.push_back(engine.name);
   const std::string_view near = nearest(name, known);
   return fail(Reason::EngineUnknown, fmt::format("no engine is called '{}'", name),
-              near.empty() ? fmt::format("engines: {}", fmt::join(known, ", ")) : fmt::format("did you mean '{}'?", near));
+              near.empty() ? fmt::format("engines: {}", fmt::join(known, ", "))
+                           : fmt::format("did you mean '{}'?", near));
 }
 
 Status EngineCatalog::installed(const EngineSpec& engine) const {
@@ -158,7 +163,8 @@ Status EngineCatalog::installed(const EngineSpec& engine) const {
 
 Result<const EngineSpec*> EngineCatalog::choose(const DeploymentSpec& spec, const ModelRef& model,
                                                 const std::vector<Device>& devices) const {
-  const std::string kind = model.format == "name" ? "simulated model " + model.name : model.format + " models";
+  const std::string kind =
+      model.format == "name" ? "simulated model " + model.name : model.format + " models";
   if (!spec.engine.empty()) {
     auto engine = find(spec.engine);
     if (!engine) return engine;
@@ -168,8 +174,8 @@ Result<const EngineSpec*> EngineCatalog::choose(const DeploymentSpec& spec, cons
     }
     if (!serves_device(**engine, spec.claim, devices)) {
       return fail(Reason::EngineCannotServe,
-                  fmt::format("engine {} runs on {} devices, not on {}", spec.engine, join((*engine)->devices, " or "),
-                              device_words(spec.claim, devices)));
+                  fmt::format("engine {} runs on {} devices, not on {}", spec.engine,
+                              join((*engine)->devices, " or "), device_words(spec.claim, devices)));
     }
     if (!takes_adapters(**engine, spec)) return fail(no_adapters(**engine));
     if (auto there = installed(**engine); !there) return fail(there.error());
@@ -182,8 +188,9 @@ Result<const EngineSpec*> EngineCatalog::choose(const DeploymentSpec& spec, cons
     if (!serves_model(engine, model)) continue;
     if (!serves_device(engine, spec.claim, devices)) {
       if (problem.reason == Reason::EngineCannotServe) {
-        problem.hint = fmt::format("engine {} could, on {} devices{}", engine.name, join(engine.devices, " or "),
-                                   contains(engine.devices, std::string("soft")) ? ", for example with up --soft-gpus 1:A10" : "");
+        problem.hint = fmt::format(
+            "engine {} could, on {} devices{}", engine.name, join(engine.devices, " or "),
+            contains(engine.devices, std::string("soft")) ? ", for example with up --soft-gpus 1:A10" : "");
       }
       continue;
     }
@@ -191,8 +198,10 @@ Result<const EngineSpec*> EngineCatalog::choose(const DeploymentSpec& spec, cons
       if (problem.reason == Reason::EngineCannotServe) problem = no_adapters(engine);
       continue;
     }
-    if (auto there = installed(engine); there) return &engine;
-    else problem = there.error();
+    if (auto there = installed(engine); there)
+      return &engine;
+    else
+      problem = there.error();
   }
   return fail(problem);
 }

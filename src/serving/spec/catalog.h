@@ -1,5 +1,5 @@
-// All engine folders and model aliases, and which engine serves which model where. Read once; immutable afterwards,
-// so safe from any thread. installed() looks at the machine anew with each call.
+// All engine folders and model aliases, and which engine serves which model where. Read once; immutable
+// afterwards, so safe from any thread. installed() looks at the machine anew with each call.
 #pragma once
 
 #include <string>
@@ -15,8 +15,8 @@ namespace tweendeck::serving {
 
 class EngineCatalog {
  public:
-  // Every sub-folder of `engines_dir` with an engine.yaml, and engines_dir/models.yaml. A broken engine does not hide
-  // the others: it is kept in broken() and its name answers with its error.
+  // Every sub-folder of `engines_dir` with an engine.yaml, and engines_dir/models.yaml. A broken engine does
+  // not hide the others: it is kept in broken() and its name answers with its error.
   static Result<EngineCatalog> load(const std::string& engines_dir, const std::string& python,
                                     const std::string& bin_dir);
 
@@ -29,8 +29,8 @@ class EngineCatalog {
   Result<const EngineSpec*> find(const std::string& name) const;  // EngineUnknown, EngineInvalid
   Status installed(const EngineSpec& engine) const;               // EngineNotInstalled with what is missing
 
-  // The engine for `spec` among `devices`: the one it names, else the first installed that knows the model's format
-  // and one of the claim's devices. Errors: EngineUnknown, EngineCannotServe, EngineNotInstalled.
+  // The engine for `spec` among `devices`: the one it names, else the first installed that knows the model's
+  // format and one of the claim's devices. Errors: EngineUnknown, EngineCannotServe, EngineNotInstalled.
   Result<const EngineSpec*> choose(const DeploymentSpec& spec, const ModelRef& model,
                                    const std::vector<Device>& devices) const;
 

@@ -83,8 +83,9 @@ Status read_flag(const JsonValue& value, std::string_view key, bool& out) {
 }
 
 constexpr std::array<std::string_view, 18> kKeys = {
-    "name",   "model",     "engine",    "replicas",       "memory",       "compute", "priority",      "device",  "device_model",
-    "vendor", "isolation", "spread",    "distinct_devices", "aliases",    "max_in_flight", "engine_args", "devices", "adapters"};
+    "name",          "model",        "engine",  "replicas",  "memory", "compute",          "priority",
+    "device",        "device_model", "vendor",  "isolation", "spread", "distinct_devices", "aliases",
+    "max_in_flight", "engine_args",  "devices", "adapters"};
 
 Status read_member(std::string_view key, const JsonValue& value, DeploymentSpec& out) {
   if (key == "name") return read_text(value, key, out.name);
@@ -106,7 +107,8 @@ Status read_member(std::string_view key, const JsonValue& value, DeploymentSpec&
   if (key == "engine_args") return read_list(value, key, out.engine_args);
   const std::string_view near = nearest(key, {kKeys.begin(), kKeys.end()});
   return fail(Reason::InvalidArgument, fmt::format("a deployment has no key '{}'", key),
-              near.empty() ? fmt::format("keys: {}", fmt::join(kKeys, ", ")) : fmt::format("did you mean '{}'?", near));
+              near.empty() ? fmt::format("keys: {}", fmt::join(kKeys, ", "))
+                           : fmt::format("did you mean '{}'?", near));
 }
 
 }  // namespace

@@ -7,8 +7,8 @@
 //       memory: 1Gi
 //       compute: 40
 //
-// Strict: an unknown key, a wrong type or a value out of range is InvalidArgument with its line and, where one is
-// near, the key that was meant. Pure; safe from any thread.
+// Strict: an unknown key, a wrong type or a value out of range is InvalidArgument with its line and, where
+// one is near, the key that was meant. Pure; safe from any thread.
 #pragma once
 
 #include <string>
@@ -22,13 +22,13 @@
 namespace tweendeck::serving {
 
 inline constexpr size_t kMaxApplyFileBytes = 1 << 20;
-inline constexpr uint32_t kMaxReplicas = 256;      // per deployment
-inline constexpr size_t kMaxDeployments = 256;     // per state
+inline constexpr uint32_t kMaxReplicas = 256;   // per deployment
+inline constexpr size_t kMaxDeployments = 256;  // per state
 inline constexpr size_t kMaxNameBytes = 40;
 inline constexpr size_t kMaxAliases = 64;
 inline constexpr size_t kMaxAdapters = 64;
 inline constexpr size_t kMaxEngineArgs = 64;
-inline constexpr size_t kMaxTextBytes = 4096;      // model reference, one alias, one engine argument
+inline constexpr size_t kMaxTextBytes = 4096;  // model reference, one alias, one engine argument
 inline constexpr uint64_t kMinSliceMemoryBytes = 16ull << 20;
 
 // `file` names the source in messages.

@@ -112,7 +112,8 @@ TEST(DeploymentJson, IsAsStrict) {
   EXPECT_THAT(error(R"({"name":"a","model":1})"), HasSubstr("a text"));
   EXPECT_THAT(error(R"({"name":"a","model":"m","memory":-1,"compute":1})"), HasSubstr("memory"));
   EXPECT_THAT(error(R"({"name":"a","model":"m","memory":"1Gi","compute":1.5})"), HasSubstr("compute"));
-  EXPECT_THAT(error(R"({"name":"a","model":"m","memory":"1Gi","compute":10,"priority":99999999})"), HasSubstr("priority"));
+  EXPECT_THAT(error(R"({"name":"a","model":"m","memory":"1Gi","compute":10,"priority":99999999})"),
+              HasSubstr("priority"));
   EXPECT_THAT(error(R"([1])"), HasSubstr("object"));
   EXPECT_THAT(error("{"), HasSubstr("MalformedRequest"));
 }

@@ -22,13 +22,15 @@ constexpr size_t kMaxListItems = 256;
 
 constexpr std::array<std::string_view, 2> kFormats = {"gguf", "directory"};
 constexpr std::array<std::string_view, 3> kDevices = {"cpu", "soft", "nvidia"};
-constexpr std::array<std::string_view, 5> kAbilities = {"chat", "completions", "embeddings", "streaming", "lora"};
+constexpr std::array<std::string_view, 5> kAbilities = {"chat", "completions", "embeddings", "streaming",
+                                                        "lora"};
 constexpr std::array<std::pair<std::string_view, int>, 4> kSignals = {
     {{"TERM", SIGTERM}, {"INT", SIGINT}, {"QUIT", SIGQUIT}, {"KILL", SIGKILL}}};
 
 class EngineReader {
  public:
-  EngineReader(const YAML::Node& root, std::string file) : file_(std::move(file)), map_(root, "an engine", file_, kInvalid) {}
+  EngineReader(const YAML::Node& root, std::string file)
+      : file_(std::move(file)), map_(root, "an engine", file_, kInvalid) {}
 
   Result<EngineSpec> read(const std::string& folder) {
     header(folder);
@@ -54,12 +56,14 @@ class EngineReader {
     map_.text("name", out_.name);
     map_.text("description", out_.description);
     map_.flag("simulated", out_.simulated);
-    if (version != "tweendeck/v1") map_.error_at("apiVersion", fmt::format("unknown apiVersion '{}'", version), "use tweendeck/v1");
+    if (version != "tweendeck/v1")
+      map_.error_at("apiVersion", fmt::format("unknown apiVersion '{}'", version), "use tweendeck/v1");
     if (kind != "Engine") map_.error_at("kind", fmt::format("unknown kind '{}'", kind), "use Engine");
     out_.folder = folder;
     const std::string last = std::filesystem::path(folder).filename();
     if (map_.has("name") && out_.name != last) {
-      map_.error_at("name", fmt::format("the engine's name '{}' differs from its folder's '{}'", out_.name, last));
+      map_.error_at("name",
+                    fmt::format("the engine's name '{}' differs from its folder's '{}'", out_.name, last));
     }
   }
 
@@ -88,7 +92,8 @@ class EngineReader {
       map_.error_at("command", "'command' is empty");
     }
     texts(map_, "adapter_args", out_.adapter_args);
-    const bool named = std::ranges::any_of(out_.adapter_args, [](const std::string& arg) { return arg.contains("{adapter}"); });
+    const bool named = std::ranges::any_of(out_.adapter_args,
+                                           [](const std::string& arg) { return arg.contains("{adapter}"); });
     if (!out_.adapter_args.empty() && !named) {
       map_.error_at("adapter_args", "'adapter_args' names no adapter", "use the placeholder {adapter}");
     }
@@ -150,7 +155,8 @@ class EngineReader {
 
   static void texts(YamlMap& map, const char* key, std::vector<std::string>& out) {
     map.texts(key, out);
-    if (out.size() > kMaxListItems) map.error_at(key, fmt::format("'{}' has more than {} items", key, kMaxListItems));
+    if (out.size() > kMaxListItems)
+      map.error_at(key, fmt::format("'{}' has more than {} items", key, kMaxListItems));
     for (const std::string& item : out) {
       if (item.find('\0') != std::string::npos) map.error_at(key, fmt::format("'{}' holds a zero byte", key));
     }
@@ -162,13 +168,15 @@ class EngineReader {
     texts(map, key, out);
     for (const std::string& word : out) {
       if (std::ranges::find(known, word) != known.end()) continue;
-      map.error_at(key, fmt::format("'{}' cannot be '{}'", key, word), fmt::format("one of {}", fmt::join(known, ", ")));
+      map.error_at(key, fmt::format("'{}' cannot be '{}'", key, word),
+                   fmt::format("one of {}", fmt::join(known, ", ")));
     }
   }
 
   static void path(YamlMap& map, const char* key, std::string& out) {
     map.text(key, out);
-    const bool bad = !map.has(key) ? false : !out.starts_with('/') || out.find_first_of(" \t\r\n") != std::string::npos;
+    const bool bad =
+        !map.has(key) ? false : !out.starts_with('/') || out.find_first_of(" \t\r\n") != std::string::npos;
     if (bad) map.error_at(key, fmt::format("'{}' must be a URL path that starts with /", key));
   }
 
@@ -216,7 +224,8 @@ std::string expand(std::string_view text, const Placeholders& values) {
     if (open == std::string_view::npos) break;
     text.remove_prefix(open);
     const size_t close = text.find('}');
-    const auto value = close == std::string_view::npos ? values.end() : values.find(text.substr(1, close - 1));
+    const auto value =
+        close == std::string_view::npos ? values.end() : values.find(text.substr(1, close - 1));
     if (value == values.end()) {
       out += '{';
       text.remove_prefix(1);

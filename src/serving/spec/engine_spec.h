@@ -1,7 +1,7 @@
 // An engine folder: a model server as data (engine/<name>/engine.yaml). Adding one needs no C++.
 //
-// load_engine() is strict: unknown keys, wrong types and values out of range are EngineInvalid with file, line and,
-// where one is near, the key that was meant. Pure apart from reading the file.
+// load_engine() is strict: unknown keys, wrong types and values out of range are EngineInvalid with file,
+// line and, where one is near, the key that was meant. Pure apart from reading the file.
 #pragma once
 
 #include <map>
@@ -18,7 +18,7 @@ inline constexpr size_t kMaxEngineFileBytes = 64 * 1024;
 
 struct EngineSpec {
   std::string name;
-  std::string folder;       // absolute path
+  std::string folder;  // absolute path
   std::string description;
   bool simulated = false;
 
@@ -33,9 +33,10 @@ struct EngineSpec {
   std::vector<std::string> model_names;  // simulated models it brings itself
   std::vector<std::string> devices;      // providers: "cpu", "soft", "nvidia"
 
-  std::vector<std::string> command;           // with placeholders
-  std::map<std::string, std::string> env;     // with placeholders
-  std::vector<std::string> adapter_args;      // appended to command for each adapter; also {adapter}. Empty = takes none
+  std::vector<std::string> command;        // with placeholders
+  std::map<std::string, std::string> env;  // with placeholders
+  std::vector<std::string>
+      adapter_args;  // appended to command for each adapter; also {adapter}. Empty = takes none
 
   std::string ready_path = "/health";
   Nanos ready_timeout = 120 * kSecond;
@@ -60,8 +61,9 @@ struct EngineSpec {
 Result<EngineSpec> parse_engine(std::string_view text, const std::string& folder);
 Result<EngineSpec> load_engine(const std::string& folder);
 
-// Replaces {python} {engine} {model} {model_name} {host} {port} {bin} (and {adapter} in adapter_args) in `text`. A brace that starts no known
-// placeholder stays as it is, so that JSON in an argument needs no escape.
+// Replaces {python} {engine} {model} {model_name} {host} {port} {bin} (and {adapter} in adapter_args) in
+// `text`. A brace that starts no known placeholder stays as it is, so that JSON in an argument needs no
+// escape.
 using Placeholders = std::map<std::string, std::string, std::less<>>;
 std::string expand(std::string_view text, const Placeholders& values);
 

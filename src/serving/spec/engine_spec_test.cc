@@ -80,7 +80,8 @@ TEST(EngineSpec, RefusesWhatIsOutOfRange) {
   EXPECT_THAT(error_of(with("name: demo", "name: other")).message, HasSubstr("folder"));
   EXPECT_THAT(error_of(with("kind: Engine", "kind: Motor")).message, HasSubstr("Motor"));
   EXPECT_THAT(error_of(with("kind: Engine", "kind: Engine\nkind: Engine")).message, HasSubstr("twice"));
-  EXPECT_THAT(error_of(with("[\"{python}\", \"{engine}/server.py\", \"--port={port}\"]", "[]")).message, HasSubstr("empty"));
+  EXPECT_THAT(error_of(with("[\"{python}\", \"{engine}/server.py\", \"--port={port}\"]", "[]")).message,
+              HasSubstr("empty"));
   EXPECT_THAT(error_of(with("--lora={adapter}", "--lora")).hint, HasSubstr("{adapter}"));
   EXPECT_THAT(error_of("just text").message, HasSubstr("map"));
   EXPECT_THAT(error_of("{").message, HasSubstr("engine.yaml:"));

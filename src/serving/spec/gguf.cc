@@ -1,6 +1,6 @@
 // GGUF sanity check: enough to tell a damaged or foreign file before a model server is started on it.
-// Layout (version 2 and 3, little endian): "GGUF", u32 version, u64 tensor count, u64 key-value count, then the
-// key-values, the tensor infos, padding, and the tensor data.
+// Layout (version 2 and 3, little endian): "GGUF", u32 version, u64 tensor count, u64 key-value count, then
+// the key-values, the tensor infos, padding, and the tensor data.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
@@ -23,18 +23,45 @@ constexpr uint64_t kMaxKeyValues = 1 << 20;
 constexpr uint64_t kMaxStringBytes = 64 << 20;
 constexpr uint64_t kMaxArrayItems = 1 << 26;
 constexpr uint64_t kDefaultAlignment = 32;
-constexpr size_t kMaxHeadBytes = 64 << 20;  // metadata and tensor infos; the largest vocabularies take about 20 MiB
+constexpr size_t kMaxHeadBytes =
+    64 << 20;  // metadata and tensor infos; the largest vocabularies take about 20 MiB
 constexpr uint32_t kMaxDims = 4;
 
-enum ValueType : uint32_t { kUint8, kInt8, kUint16, kInt16, kUint32, kInt32, kFloat32, kBool, kString, kArray, kUint64, kInt64, kFloat64 };
+enum ValueType : uint32_t {
+  kUint8,
+  kInt8,
+  kUint16,
+  kInt16,
+  kUint32,
+  kInt32,
+  kFloat32,
+  kBool,
+  kString,
+  kArray,
+  kUint64,
+  kInt64,
+  kFloat64
+};
 
 uint64_t scalar_bytes(uint32_t type) {
   switch (type) {
-    case kUint8: case kInt8: case kBool: return 1;
-    case kUint16: case kInt16: return 2;
-    case kUint32: case kInt32: case kFloat32: return 4;
-    case kUint64: case kInt64: case kFloat64: return 8;
-    default: return 0;
+    case kUint8:
+    case kInt8:
+    case kBool:
+      return 1;
+    case kUint16:
+    case kInt16:
+      return 2;
+    case kUint32:
+    case kInt32:
+    case kFloat32:
+      return 4;
+    case kUint64:
+    case kInt64:
+    case kFloat64:
+      return 8;
+    default:
+      return 0;
   }
 }
 
@@ -46,13 +73,13 @@ struct Block {
 };
 
 Block block_of(uint32_t type) {
-  // In the order of ggml's type numbers: F32 F16 Q4_0 Q4_1, two retired, Q5_0 Q5_1 Q8_0 Q8_1, Q2_K to Q6_K Q8_K,
-  // IQ2_XXS IQ2_XS IQ3_XXS IQ1_S IQ4_NL IQ3_S IQ2_S IQ4_XS, I8 I16 I32 I64 F64, IQ1_M, BF16.
+  // In the order of ggml's type numbers: F32 F16 Q4_0 Q4_1, two retired, Q5_0 Q5_1 Q8_0 Q8_1, Q2_K to Q6_K
+  // Q8_K, IQ2_XXS IQ2_XS IQ3_XXS IQ1_S IQ4_NL IQ3_S IQ2_S IQ4_XS, I8 I16 I32 I64 F64, IQ1_M, BF16.
   static constexpr Block kBlocks[] = {
-      {1, 4}, {1, 2}, {32, 18}, {32, 20}, {}, {}, {32, 22}, {32, 24}, {32, 34}, {32, 36},
-      {256, 84}, {256, 110}, {256, 144}, {256, 176}, {256, 210}, {256, 292},
-      {256, 66}, {256, 74}, {256, 98}, {256, 50}, {32, 18}, {256, 110}, {256, 82}, {256, 136},
-      {1, 1}, {1, 2}, {1, 4}, {1, 8}, {1, 8}, {256, 56}, {1, 2}};
+      {1, 4},    {1, 2},    {32, 18},  {32, 20},   {},         {},         {32, 22},   {32, 24},
+      {32, 34},  {32, 36},  {256, 84}, {256, 110}, {256, 144}, {256, 176}, {256, 210}, {256, 292},
+      {256, 66}, {256, 74}, {256, 98}, {256, 50},  {32, 18},   {256, 110}, {256, 82},  {256, 136},
+      {1, 1},    {1, 2},    {1, 4},    {1, 8},     {1, 8},     {256, 56},  {1, 2}};
   return type < std::size(kBlocks) ? kBlocks[type] : Block{};
 }
 
@@ -142,7 +169,8 @@ uint64_t read_tensor_info(Cursor& cursor) {
 }
 
 std::unexpected<Error> corrupt(const std::string& path, const std::string& what) {
-  return fail(Reason::ModelCorrupt, fmt::format("{}: {}", path, what), "fetch the file again, or check that it is a GGUF model");
+  return fail(Reason::ModelCorrupt, fmt::format("{}: {}", path, what),
+              "fetch the file again, or check that it is a GGUF model");
 }
 
 }  // namespace
@@ -152,7 +180,8 @@ Status check_gguf_head(std::string_view head, uint64_t file_bytes, const std::st
   Cursor cursor(head);
   if (cursor.take(4) != "GGUF") return corrupt(path, "does not begin with GGUF");
   const auto version = cursor.number<uint32_t>();
-  if (version < 2 || version > 3) return corrupt(path, fmt::format("has GGUF version {}, known are 2 and 3", version));
+  if (version < 2 || version > 3)
+    return corrupt(path, fmt::format("has GGUF version {}, known are 2 and 3", version));
   const auto tensors = cursor.number<uint64_t>();
   const auto key_values = cursor.number<uint64_t>();
   if (tensors == 0 || tensors > kMaxTensors || key_values > kMaxKeyValues) {
@@ -170,7 +199,8 @@ Status check_gguf_head(std::string_view head, uint64_t file_bytes, const std::st
   if (alignment == 0 || alignment > kMiB) return corrupt(path, fmt::format("has alignment {}", alignment));
   const uint64_t data = (cursor.at() + alignment - 1) / alignment * alignment;
   if (data > file_bytes || last > file_bytes - data) {
-    return corrupt(path, fmt::format("is cut off: has {} bytes, its last tensor ends {} bytes after {}", file_bytes, last, data));
+    return corrupt(path, fmt::format("is cut off: has {} bytes, its last tensor ends {} bytes after {}",
+                                     file_bytes, last, data));
   }
   return {};
 }

@@ -13,8 +13,8 @@ namespace {
 constexpr uint64_t kMaxSliceMemoryBytes = 1024 * kTiB;
 
 std::unexpected<Error> refuse(const DeploymentSpec& spec, std::string what, std::string hint = {}) {
-  return fail(Reason::InvalidArgument, spec.name.empty() ? std::move(what) : fmt::format("{}: {}", spec.name, what),
-              std::move(hint));
+  return fail(Reason::InvalidArgument,
+              spec.name.empty() ? std::move(what) : fmt::format("{}: {}", spec.name, what), std::move(hint));
 }
 
 bool is_label(std::string_view name) {
@@ -32,8 +32,9 @@ bool is_text(const std::string& text) {
 Status check_share(const DeploymentSpec& spec) {
   const Share& share = spec.claim.share;
   if (share.memory_bytes < kMinSliceMemoryBytes) {
-    return refuse(spec, fmt::format("memory is {}, the least is {}", format_bytes(share.memory_bytes),
-                                    format_bytes(kMinSliceMemoryBytes)),
+    return refuse(spec,
+                  fmt::format("memory is {}, the least is {}", format_bytes(share.memory_bytes),
+                              format_bytes(kMinSliceMemoryBytes)),
                   "give each replica some memory, for example 1Gi");
   }
   if (share.memory_bytes > kMaxSliceMemoryBytes) {
@@ -56,8 +57,9 @@ Status check_adapters(const DeploymentSpec& spec) {
   taken.insert(spec.name);
   for (const std::string& adapter : spec.adapters) {
     if (taken.insert(adapter).second) continue;
-    return refuse(spec, fmt::format("has adapter '{}' twice, or it is also the deployment's name or an alias",
-                                    adapter.substr(0, 2 * kMaxNameBytes)),
+    return refuse(spec,
+                  fmt::format("has adapter '{}' twice, or it is also the deployment's name or an alias",
+                              adapter.substr(0, 2 * kMaxNameBytes)),
                   "give each adapter a name of its own");
   }
   return {};
@@ -67,7 +69,8 @@ Status check_adapters(const DeploymentSpec& spec) {
 
 Status check_limits(const DeploymentSpec& spec) {
   if (!is_label(spec.name)) {
-    return fail(Reason::InvalidArgument, fmt::format("'{}' is no deployment name", spec.name.substr(0, 2 * kMaxNameBytes)),
+    return fail(Reason::InvalidArgument,
+                fmt::format("'{}' is no deployment name", spec.name.substr(0, 2 * kMaxNameBytes)),
                 fmt::format("use up to {} of a-z, 0-9 and -, not - first or last", kMaxNameBytes));
   }
   if (!is_text(spec.model)) return refuse(spec, "names no model", "for example model: smollm2");
@@ -76,15 +79,18 @@ Status check_limits(const DeploymentSpec& spec) {
   }
   if (auto share = check_share(spec); !share) return share;
   if (spec.model_aliases.size() > kMaxAliases) {
-    return refuse(spec, fmt::format("has {} aliases; the most is {}", spec.model_aliases.size(), kMaxAliases));
+    return refuse(spec,
+                  fmt::format("has {} aliases; the most is {}", spec.model_aliases.size(), kMaxAliases));
   }
   if (auto adapters = check_adapters(spec); !adapters) return adapters;
   if (spec.engine_args.size() > kMaxEngineArgs) {
-    return refuse(spec, fmt::format("has {} engine_args; the most is {}", spec.engine_args.size(), kMaxEngineArgs));
+    return refuse(spec,
+                  fmt::format("has {} engine_args; the most is {}", spec.engine_args.size(), kMaxEngineArgs));
   }
   for (const auto* list : {&spec.model_aliases, &spec.adapters, &spec.engine_args, &spec.claim.device_ids}) {
     for (const std::string& text : *list) {
-      if (!is_text(text)) return refuse(spec, fmt::format("has an empty text or one of more than {} bytes", kMaxTextBytes));
+      if (!is_text(text))
+        return refuse(spec, fmt::format("has an empty text or one of more than {} bytes", kMaxTextBytes));
     }
   }
   return {};

@@ -21,12 +21,15 @@ namespace fs = std::filesystem;
 constexpr size_t kMaxAliasFileBytes = 64 * 1024;
 constexpr int kMaxDirectoryEntries = 100'000;
 
-bool is_name(std::string_view reference) { return reference.find('/') == std::string_view::npos; }
+bool is_name(std::string_view reference) {
+  return reference.find('/') == std::string_view::npos;
+}
 
 std::vector<std::string> matches(const std::string& pattern) {
   glob_t found{};
   std::vector<std::string> paths;
-  if (glob(pattern.c_str(), 0, nullptr, &found) == 0) paths.assign(found.gl_pathv, found.gl_pathv + found.gl_pathc);
+  if (glob(pattern.c_str(), 0, nullptr, &found) == 0)
+    paths.assign(found.gl_pathv, found.gl_pathv + found.gl_pathc);
   globfree(&found);
   return paths;
 }
@@ -47,7 +50,8 @@ Result<ModelRef> directory_ref(const std::string& reference, const std::string& 
   }
   if (error) return fail(system_error(error.value(), "cannot read the model directory " + path));
   if (!fs::exists(path + "/config.json")) {
-    return fail(Reason::ModelCorrupt, fmt::format("{} holds no config.json, so it is no model directory", path),
+    return fail(Reason::ModelCorrupt,
+                fmt::format("{} holds no config.json, so it is no model directory", path),
                 "name a directory in the Hugging Face layout, or a GGUF file");
   }
   return ModelRef{reference, "directory", path, fs::path(path).filename(), bytes};
@@ -57,11 +61,13 @@ Result<ModelRef> path_ref(const std::string& reference, const std::string& path)
   std::error_code error;
   const std::string absolute = fs::canonical(path, error);
   if (error.value() == ENOENT || error.value() == ENOTDIR) {
-    return fail(Reason::ModelNotFound, fmt::format("no model at {}", path), "check the path; `~` and relative paths count from the caller");
+    return fail(Reason::ModelNotFound, fmt::format("no model at {}", path),
+                "check the path; `~` and relative paths count from the caller");
   }
   if (error) return fail(system_error(error.value(), "cannot look at the model " + path));
   struct stat info{};
-  if (stat(absolute.c_str(), &info) != 0) return fail(system_error(errno, "cannot look at the model " + absolute));
+  if (stat(absolute.c_str(), &info) != 0)
+    return fail(system_error(errno, "cannot look at the model " + absolute));
   if (S_ISDIR(info.st_mode)) return directory_ref(reference, absolute);
   if (S_ISREG(info.st_mode)) return file_ref(reference, absolute, static_cast<uint64_t>(info.st_size));
   return fail(Reason::ModelNotFound, fmt::format("{} is neither a file nor a directory", absolute));
@@ -75,7 +81,8 @@ Result<ModelRef> alias_ref(const ModelAlias& alias, const ModelSources& sources)
     if (model) model->name = alias.name;
     return model;
   }
-  return fail(Reason::ModelNotFound, fmt::format("the files of model '{}' are not on this machine", alias.name),
+  return fail(Reason::ModelNotFound,
+              fmt::format("the files of model '{}' are not on this machine", alias.name),
               "run scripts/setup, or install " + alias.install);
 }
 
@@ -90,7 +97,8 @@ void read_alias(YamlMap& entry, ModelAlias& out) {
   for (const char* key : {"format", "python_package", "glob"}) entry.require(key);
   for (const char* key : {"python_package", "glob"}) {
     const std::string& text = key[0] == 'g' ? out.glob : out.python_package;
-    if (text.find("..") != std::string::npos) entry.error_at(key, fmt::format("'{}' must not leave its folder", key));
+    if (text.find("..") != std::string::npos)
+      entry.error_at(key, fmt::format("'{}' must not leave its folder", key));
   }
 }
 
@@ -105,7 +113,8 @@ Result<std::vector<ModelAlias>> parse_aliases(std::string_view text, const std::
     std::string kind;
     map.text("apiVersion", version);
     map.text("kind", kind);
-    if (version != "tweendeck/v1") map.error_at("apiVersion", fmt::format("unknown apiVersion '{}'", version), "use tweendeck/v1");
+    if (version != "tweendeck/v1")
+      map.error_at("apiVersion", fmt::format("unknown apiVersion '{}'", version), "use tweendeck/v1");
     if (kind != "Models") map.error_at("kind", fmt::format("unknown kind '{}'", kind), "use Models");
     for (const char* key : {"apiVersion", "kind", "models"}) map.require(key);
     const auto list = map.child("models");
@@ -144,9 +153,10 @@ Result<ModelRef> resolve_model(const std::string& reference, const ModelSources&
   for (const std::string& name : sources.simulated_names) known.push_back(name);
   const std::string_view near = nearest(reference, known);
   return fail(Reason::ModelNotFound, fmt::format("no model is called '{}'", reference.substr(0, 200)),
-              !near.empty() ? fmt::format("did you mean '{}'?", near)
-                            : fmt::format("known names: {}; for a file write its path with a /, for example ./{}",
-                                          fmt::join(known, ", "), reference.substr(0, 60)));
+              !near.empty()
+                  ? fmt::format("did you mean '{}'?", near)
+                  : fmt::format("known names: {}; for a file write its path with a /, for example ./{}",
+                                fmt::join(known, ", "), reference.substr(0, 60)));
 }
 
 }  // namespace tweendeck::serving

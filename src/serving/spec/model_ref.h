@@ -1,4 +1,5 @@
-// What a model reference (`serve MODEL`) names: a GGUF file, a directory, an alias, or a simulated model's name.
+// What a model reference (`serve MODEL`) names: a GGUF file, a directory, an alias, or a simulated model's
+// name.
 #pragma once
 
 #include <cstdint>
@@ -29,14 +30,14 @@ struct ModelAlias {
   std::string glob;            // below that folder; the first match is the model
   uint64_t size_bytes = 0;     // 0 = not known
   std::string license;
-  std::string install;         // how to get it
+  std::string install;  // how to get it
 };
 
 Result<std::vector<ModelAlias>> parse_aliases(std::string_view text, const std::string& file);
 
 struct ModelSources {
   std::vector<ModelAlias> aliases;
-  std::vector<std::string> simulated_names;   // of all engines
+  std::vector<std::string> simulated_names;  // of all engines
   std::vector<std::string> site_packages;
 };
 

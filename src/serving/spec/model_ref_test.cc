@@ -53,7 +53,9 @@ std::string small_gguf() {
   return out + std::string(64, 'w');
 }
 
-Status check(const std::string& bytes) { return check_gguf_head(bytes, bytes.size(), "m.gguf"); }
+Status check(const std::string& bytes) {
+  return check_gguf_head(bytes, bytes.size(), "m.gguf");
+}
 
 TEST(Gguf, AcceptsAWholeFile) {
   const Status ok = check(small_gguf());

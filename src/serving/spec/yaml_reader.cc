@@ -20,7 +20,8 @@ std::string at_line(const std::string& file, const YAML::Mark& mark) {
 
 }  // namespace
 
-Result<YAML::Node> load_yaml(std::string_view text, size_t max_bytes, const std::string& file, Reason reason) {
+Result<YAML::Node> load_yaml(std::string_view text, size_t max_bytes, const std::string& file,
+                             Reason reason) {
   if (text.size() > max_bytes) {
     return fail(reason, fmt::format("{} has {} bytes, the most is {}", file, text.size(), max_bytes));
   }
@@ -47,7 +48,9 @@ YAML::Node YamlMap::find(const char* key) {
   return YAML::Node(YAML::NodeType::Undefined);
 }
 
-bool YamlMap::has(const char* key) { return find(key).IsDefined(); }
+bool YamlMap::has(const char* key) {
+  return find(key).IsDefined();
+}
 
 bool YamlMap::scalar(const char* key, std::string& out, const char* expected) {
   const YAML::Node value = find(key);
@@ -60,7 +63,9 @@ bool YamlMap::scalar(const char* key, std::string& out, const char* expected) {
   return true;
 }
 
-void YamlMap::text(const char* key, std::string& out) { scalar(key, out, "a text"); }
+void YamlMap::text(const char* key, std::string& out) {
+  scalar(key, out, "a text");
+}
 
 void YamlMap::flag(const char* key, bool& out) {
   std::string word;
@@ -121,7 +126,8 @@ void YamlMap::require(const char* key) {
 }
 
 void YamlMap::error(const YAML::Node& at, const std::string& message, std::string hint) {
-  if (!error_) error_ = Error{reason_, fmt::format("{}: {}", at_line(file_, at.Mark()), message), std::move(hint)};
+  if (!error_)
+    error_ = Error{reason_, fmt::format("{}: {}", at_line(file_, at.Mark()), message), std::move(hint)};
 }
 
 void YamlMap::error_at(const char* key, const std::string& message, std::string hint) {

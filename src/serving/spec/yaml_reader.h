@@ -1,5 +1,5 @@
-// Strict reading of YAML maps: every error names file and line; unknown and repeated keys are errors with the key that
-// was probably meant. Reads keep the first error; after it, further reads do nothing.
+// Strict reading of YAML maps: every error names file and line; unknown and repeated keys are errors with the
+// key that was probably meant. Reads keep the first error; after it, further reads do nothing.
 #pragma once
 
 #include <yaml-cpp/yaml.h>
@@ -31,7 +31,8 @@ class YamlMap {
   void texts(const char* key, std::vector<std::string>& out, bool one_is_a_list = false);
   std::vector<std::pair<std::string, std::string>> pairs(const char* key);
   std::optional<YAML::Node> child(const char* key);
-  void require(const char* key);  // checked by finish(), after unknown keys: a misspelt one is the better message
+  void require(
+      const char* key);  // checked by finish(), after unknown keys: a misspelt one is the better message
 
   void error(const YAML::Node& at, const std::string& message, std::string hint = {});
   void error_at(const char* key, const std::string& message, std::string hint = {});

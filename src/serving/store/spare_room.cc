@@ -21,6 +21,8 @@ void SpareRoom::keep() const {
   if (::posix_fallocate(file.get(), 0, static_cast<off_t>(kSpareBytes)) != 0) ::unlink(path_.c_str());
 }
 
-bool SpareRoom::give_up() const { return ::unlink(path_.c_str()) == 0; }
+bool SpareRoom::give_up() const {
+  return ::unlink(path_.c_str()) == 0;
+}
 
 }  // namespace tweendeck::serving

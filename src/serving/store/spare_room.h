@@ -1,7 +1,7 @@
 // A file that takes up room in the state directory, so that a full disk can still record that something ends.
 //
-// Kept while the disk has plenty; given up by the first command that removes something and finds the disk full. Safe from
-// any thread: its only state is the file.
+// Kept while the disk has plenty; given up by the first command that removes something and finds the disk
+// full. Safe from any thread: its only state is the file.
 #pragma once
 
 #include <cstdint>
@@ -9,8 +9,9 @@
 
 namespace tweendeck::serving {
 
-inline constexpr uint64_t kSpareBytes = 4ull << 20;           // what SQLite's log may grow to before it starts over
-inline constexpr uint64_t kSpareNeedsFree = 4 * kSpareBytes;  // it is not made where it would be a large part of what is left
+inline constexpr uint64_t kSpareBytes = 4ull << 20;  // what SQLite's log may grow to before it starts over
+inline constexpr uint64_t kSpareNeedsFree =
+    4 * kSpareBytes;  // it is not made where it would be a large part of what is left
 
 class SpareRoom {
  public:

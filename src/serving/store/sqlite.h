@@ -1,4 +1,5 @@
-// The little of SQLite that the store needs, with errors as values. Not thread-safe; the store's mutex guards it.
+// The little of SQLite that the store needs, with errors as values. Not thread-safe; the store's mutex guards
+// it.
 #pragma once
 
 #include <sqlite3.h>

@@ -47,13 +47,14 @@ Status make_state_dir(const std::string& path) {
   if (error || errno != EEXIST) {
     return fail(system_error(error ? error.value() : errno, "cannot create the directory " + path));
   }
-  struct stat info {};
+  struct stat info{};
   if (stat(path.c_str(), &info) != 0) return fail(system_error(errno, "cannot read the directory " + path));
   if (!S_ISDIR(info.st_mode)) return fail(system_error(ENOTDIR, "cannot use " + path));
   if ((info.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
-    return fail(Reason::PermissionDenied,
-                fmt::format("others may write into the directory {} (mode {:04o})", path, info.st_mode & 07777),
-                fmt::format("`chmod 700 {}` if nobody else needs it, or give another --state-dir", path));
+    return fail(
+        Reason::PermissionDenied,
+        fmt::format("others may write into the directory {} (mode {:04o})", path, info.st_mode & 07777),
+        fmt::format("`chmod 700 {}` if nobody else needs it, or give another --state-dir", path));
   }
   return {};
 }
@@ -69,12 +70,14 @@ Result<StateLock> StateLock::take(const std::string& state_dir) {
     close(fd);
     if (cause != EWOULDBLOCK) return fail(system_error(cause, "cannot lock " + path));
     return fail(Reason::StateLocked, fmt::format("{} already serves the state in {}", owner, state_dir),
-                "use that one, stop it with `tweendeck down`, take over with `tweendeck up --replace`, or give another "
+                "use that one, stop it with `tweendeck down`, take over with `tweendeck up --replace`, or "
+                "give another "
                 "--state-dir");
   }
   const std::string pid = fmt::format("{}\n", getpid());
   // Only for the message above: a full disk must not keep the daemon from starting.
-  if (ftruncate(fd, 0) == 0) [[maybe_unused]] const ssize_t ignored = pwrite(fd, pid.data(), pid.size(), 0);
+  if (ftruncate(fd, 0) == 0) [[maybe_unused]]
+    const ssize_t ignored = pwrite(fd, pid.data(), pid.size(), 0);
   return StateLock(fd);
 }
 

@@ -1,4 +1,5 @@
-// The lock of a state directory: one daemon per state. Held until destroyed or the process ends, however it ends.
+// The lock of a state directory: one daemon per state. Held until destroyed or the process ends, however it
+// ends.
 #pragma once
 
 #include <string>

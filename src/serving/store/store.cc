@@ -4,8 +4,8 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <sys/stat.h>
+#include <cerrno>
 
 #include <mutex>
 
@@ -71,7 +71,8 @@ Result<uint64_t> known_version(Database& database) {
   if (!version) return fail(version.error());
   if (*version > static_cast<uint64_t>(kSchemaVersion)) {
     return fail(Reason::StateNewer,
-                fmt::format("the state has schema version {}, this tweendeck knows up to {}", *version, kSchemaVersion),
+                fmt::format("the state has schema version {}, this tweendeck knows up to {}", *version,
+                            kSchemaVersion),
                 "run the newer tweendeck that wrote it, or give another --state-dir");
   }
   return version;
@@ -133,7 +134,9 @@ struct StateStore::Impl {
 
 StateStore::StateStore(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 StateStore::~StateStore() = default;
-const std::string& StateStore::state_dir() const { return impl_->state_dir; }
+const std::string& StateStore::state_dir() const {
+  return impl_->state_dir;
+}
 
 Result<std::unique_ptr<StateStore>> StateStore::open(const std::string& state_dir) {
   auto lock = StateLock::take(state_dir);
@@ -141,7 +144,8 @@ Result<std::unique_ptr<StateStore>> StateStore::open(const std::string& state_di
   auto impl = std::make_unique<Impl>(state_dir, std::move(*lock));
   Database& database = impl->database;
   if (auto opened = open_private(database, state_dir); !opened) return fail(opened.error());
-  for (const char* pragma : {"PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL", "PRAGMA foreign_keys = OFF"}) {
+  for (const char* pragma :
+       {"PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL", "PRAGMA foreign_keys = OFF"}) {
     if (auto done = database.run(pragma); !done) return fail(done.error());
   }
   if (auto done = migrate(database); !done) return fail(done.error());
@@ -159,7 +163,8 @@ Status StateStore::check(const std::string& state_dir) {
 Result<std::vector<StoredDeployment>> StateStore::deployments() const {
   const std::lock_guard guard(impl_->mutex);
   Query query(impl_->database,
-              "SELECT spec, engine, model_format, model_path, model_name, revision, removing, drain_ns FROM deployments "
+              "SELECT spec, engine, model_format, model_path, model_name, revision, removing, drain_ns FROM "
+              "deployments "
               "ORDER BY name");
   std::vector<StoredDeployment> result;
   for (;;) {
@@ -186,9 +191,10 @@ Result<std::vector<StoredDeployment>> StateStore::deployments() const {
 
 Result<std::vector<StoredReplica>> StateStore::replicas() const {
   const std::lock_guard guard(impl_->mutex);
-  Query query(impl_->database,
-              "SELECT id, deployment, ordinal, revision, slice_id, uid_index, restarts, failures, oom_kills_seen, "
-              "last_exit FROM replicas ORDER BY deployment, ordinal");
+  Query query(
+      impl_->database,
+      "SELECT id, deployment, ordinal, revision, slice_id, uid_index, restarts, failures, oom_kills_seen, "
+      "last_exit FROM replicas ORDER BY deployment, ordinal");
   std::vector<StoredReplica> result;
   for (;;) {
     auto row = query.step();
@@ -235,7 +241,8 @@ Status StateStore::put_replica(const StoredReplica& replica) {
               "INSERT INTO replicas VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
               "deployment = excluded.deployment, ordinal = excluded.ordinal, revision = excluded.revision, "
               "slice_id = excluded.slice_id, uid_index = excluded.uid_index, restarts = excluded.restarts, "
-              "failures = excluded.failures, oom_kills_seen = excluded.oom_kills_seen, last_exit = excluded.last_exit");
+              "failures = excluded.failures, oom_kills_seen = excluded.oom_kills_seen, last_exit = "
+              "excluded.last_exit");
   query.bind(replica.id).bind(replica.deployment).bind(uint64_t{replica.ordinal}).bind(replica.revision);
   query.bind(replica.slice_id).bind(uint64_t{replica.uid_index}).bind(uint64_t{replica.restarts});
   query.bind(uint64_t{replica.failures}).bind(replica.oom_kills_seen).bind(exit_to_json(replica.last_exit));
@@ -249,7 +256,8 @@ Status StateStore::erase_replica(const std::string& id) {
 
 Result<uint64_t> StateStore::next_number() {
   const std::lock_guard guard(impl_->mutex);
-  Query query(impl_->database, "UPDATE numbers SET value = value + 1 WHERE name = 'next' RETURNING value - 1");
+  Query query(impl_->database,
+              "UPDATE numbers SET value = value + 1 WHERE name = 'next' RETURNING value - 1");
   auto row = query.step();
   if (!row) return fail(row.error());
   const uint64_t number = query.number(0);
@@ -263,7 +271,8 @@ Status StateStore::append_events(std::vector<Event>& events) {
   Transaction transaction(impl_->database);
   if (auto begun = transaction.begun(); !begun) return begun;
   for (Event& event : events) {
-    Query query(impl_->database, "INSERT INTO events (wall_ns, subject, reason, action, message) VALUES (?, ?, ?, ?, ?)");
+    Query query(impl_->database,
+                "INSERT INTO events (wall_ns, subject, reason, action, message) VALUES (?, ?, ?, ?, ?)");
     query.bind(static_cast<int64_t>(event.wall_ns)).bind(event.subject).bind(to_string(event.reason));
     query.bind(event.action).bind(event.message);
     if (auto done = query.run(); !done) return done;
@@ -277,17 +286,19 @@ Status StateStore::append_events(std::vector<Event>& events) {
 
 Result<std::vector<Event>> StateStore::events(uint64_t since, size_t limit) const {
   const std::lock_guard guard(impl_->mutex);
-  Query query(impl_->database,
-              "SELECT id, wall_ns, subject, reason, action, message FROM events WHERE id > ? ORDER BY id LIMIT ?");
+  Query query(
+      impl_->database,
+      "SELECT id, wall_ns, subject, reason, action, message FROM events WHERE id > ? ORDER BY id LIMIT ?");
   query.bind(since).bind(uint64_t{limit});
   return read_events(query);
 }
 
 Result<std::vector<Event>> StateStore::events_of(const std::string& subject, size_t limit) const {
   const std::lock_guard guard(impl_->mutex);
-  Query query(impl_->database,
-              "SELECT * FROM (SELECT id, wall_ns, subject, reason, action, message FROM events WHERE subject = ? "
-              "ORDER BY id DESC LIMIT ?) ORDER BY id");
+  Query query(
+      impl_->database,
+      "SELECT * FROM (SELECT id, wall_ns, subject, reason, action, message FROM events WHERE subject = ? "
+      "ORDER BY id DESC LIMIT ?) ORDER BY id");
   query.bind(subject).bind(uint64_t{limit});
   return read_events(query);
 }
@@ -300,7 +311,8 @@ Result<uint64_t> StateStore::last_event_id() const {
 Status StateStore::limit_pages(uint64_t pages) {
   const std::lock_guard guard(impl_->mutex);
   constexpr uint64_t kNoLimit = 1'073'741'823;
-  return impl_->database.run(fmt::format("PRAGMA max_page_count = {}", pages == 0 ? kNoLimit : pages).c_str());
+  return impl_->database.run(
+      fmt::format("PRAGMA max_page_count = {}", pages == 0 ? kNoLimit : pages).c_str());
 }
 
 }  // namespace tweendeck::serving

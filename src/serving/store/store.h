@@ -2,8 +2,8 @@
 // synchronous FULL, so a write that returned is on the disk.
 //
 // Opening takes the state directory's lock (StateLocked names the owner's pid) and refuses a newer schema
-// (StateNewer). Every write is one transaction: with a full disk it fails with DiskFull and nothing of it is applied.
-// Safe from any thread (one connection, one mutex).
+// (StateNewer). Every write is one transaction: with a full disk it fails with DiskFull and nothing of it is
+// applied. Safe from any thread (one connection, one mutex).
 #pragma once
 
 #include <cstdint>
@@ -22,14 +22,14 @@ inline constexpr int kSchemaVersion = 1;
 
 // A deployment as it is wanted.
 struct StoredDeployment {
-  DeploymentSpec spec;         // as the user gave it
-  std::string engine;          // chosen when it was applied
+  DeploymentSpec spec;  // as the user gave it
+  std::string engine;   // chosen when it was applied
   std::string model_format;
   std::string model_path;
   std::string model_name;
-  uint64_t revision = 0;       // grows when running replicas no longer fit
+  uint64_t revision = 0;  // grows when running replicas no longer fit
   bool removing = false;
-  Nanos drain = 0;             // of the removal
+  Nanos drain = 0;  // of the removal
   bool operator==(const StoredDeployment&) const = default;
 };
 
@@ -39,7 +39,7 @@ struct StoredReplica {
   uint32_t ordinal = 0;
   uint64_t revision = 0;
   std::string slice_id;
-  uint32_t uid_index = 0;      // unique among the replicas of this state
+  uint32_t uid_index = 0;  // unique among the replicas of this state
   uint32_t restarts = 0;
   uint32_t failures = 0;
   uint64_t oom_kills_seen = 0;  // of its slice when its process was started
@@ -50,7 +50,8 @@ struct StoredReplica {
 class StateStore {
  public:
   static Result<std::unique_ptr<StateStore>> open(const std::string& state_dir);
-  // Whether open() would succeed once the daemon that has the lock has left. Changes nothing. Errors: those of open().
+  // Whether open() would succeed once the daemon that has the lock has left. Changes nothing. Errors: those
+  // of open().
   static Status check(const std::string& state_dir);
   ~StateStore();
 
@@ -69,8 +70,9 @@ class StateStore {
 
   // Appends and fills the id in; keeps the newest kMaxEvents. Events are one transaction per call.
   Status append_events(std::vector<Event>& events);
-  Result<std::vector<Event>> events(uint64_t since, size_t limit) const;               // oldest first
-  Result<std::vector<Event>> events_of(const std::string& subject, size_t limit) const;  // newest, oldest first
+  Result<std::vector<Event>> events(uint64_t since, size_t limit) const;  // oldest first
+  Result<std::vector<Event>> events_of(const std::string& subject,
+                                       size_t limit) const;  // newest, oldest first
   Result<uint64_t> last_event_id() const;
 
   // Limits the database's size, in pages of 4 KiB; for tests of a full disk. 0 = no limit.

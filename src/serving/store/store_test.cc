@@ -197,7 +197,8 @@ TEST_F(StoreTest, AFullDatabaseAppliesNothingByHalves) {
 
 TEST_F(StoreTest, AFullDiskIsSurvived) {
   if (geteuid() != 0) GTEST_SKIP() << "mounting a small file system needs root";
-  if (mount("tmpfs", root_.c_str(), "tmpfs", 0, "size=512k") != 0) GTEST_SKIP() << "this machine refuses mounts";
+  if (mount("tmpfs", root_.c_str(), "tmpfs", 0, "size=512k") != 0)
+    GTEST_SKIP() << "this machine refuses mounts";
   open();
   ASSERT_TRUE(store_->put_deployments({deployment("old")}));
   std::ofstream(root_ / "filler") << std::string(1 << 20, 'x');
@@ -226,7 +227,8 @@ TEST_F(StoreTest, AWriteThatReturnedSurvivesAKill) {
   }
   close(ends[1]);
   uint32_t last = 0;
-  for (int i = 0; i < 20; ++i) ASSERT_EQ(read(ends[0], &last, sizeof last), static_cast<ssize_t>(sizeof last));
+  for (int i = 0; i < 20; ++i)
+    ASSERT_EQ(read(ends[0], &last, sizeof last), static_cast<ssize_t>(sizeof last));
   kill(child, SIGKILL);
   waitpid(child, nullptr, 0);
   while (read(ends[0], &last, sizeof last) == sizeof last) continue;

@@ -23,7 +23,9 @@ namespace {
 
 void* g_real[kCalls];
 
-bool is_nvml(const char* symbol) { return symbol[0] == 'n'; }
+bool is_nvml(const char* symbol) {
+  return symbol[0] == 'n';
+}
 
 }  // namespace
 
@@ -57,10 +59,15 @@ void* real_address(Call call) {
 
 void remember_real(Call call, void* address) {
   void* none = nullptr;
-  if (address) __atomic_compare_exchange_n(&g_real[call], &none, address, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+  if (address)
+    __atomic_compare_exchange_n(&g_real[call], &none, address, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
 }
 
-void* driver_symbol(const char* symbol) { return library_symbol(Library::Cuda, symbol); }
-void* nvml_symbol(const char* symbol) { return library_symbol(Library::Nvml, symbol); }
+void* driver_symbol(const char* symbol) {
+  return library_symbol(Library::Cuda, symbol);
+}
+void* nvml_symbol(const char* symbol) {
+  return library_symbol(Library::Nvml, symbol);
+}
 
 }  // namespace tweendeck::vgpu

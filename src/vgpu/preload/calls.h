@@ -32,7 +32,8 @@ Call find_symbol(const char* symbol);
 // The entry that cuGetProcAddress(name, version, flags) means; kCalls = none.
 Call find_entry(const char* name, int version, uint64_t flags);
 
-// The driver's own function, or null. `remember` keeps one that cuGetProcAddress gave for a symbol that is not exported.
+// The driver's own function, or null. `remember` keeps one that cuGetProcAddress gave for a symbol that is
+// not exported.
 void* real_address(Call call);
 void remember_real(Call call, void* address);
 // Any other function of the CUDA driver or of NVML, by symbol; null = absent.

@@ -31,7 +31,8 @@ void context_gone(uint64_t context) {
 void primary_gone(CUdevice device) {
   if (device < 0 || device >= kMaxDevices) return;
   __atomic_store_n(&g_primary[device].retained, 0, __ATOMIC_RELEASE);
-  if (const uint64_t context = __atomic_exchange_n(&g_primary[device].context, 0, __ATOMIC_ACQ_REL)) context_gone(context);
+  if (const uint64_t context = __atomic_exchange_n(&g_primary[device].context, 0, __ATOMIC_ACQ_REL))
+    context_gone(context);
 }
 
 CUresult release_primary(Call call, CUdevice device) {
@@ -90,7 +91,8 @@ TW_EXPORT CUresult cuGetProcAddress(const char* symbol, void** function, int ver
   return result;
 }
 
-TW_EXPORT CUresult cuGetProcAddress_v2(const char* symbol, void** function, int version, uint64_t flags, int* status) {
+TW_EXPORT CUresult cuGetProcAddress_v2(const char* symbol, void** function, int version, uint64_t flags,
+                                       int* status) {
   auto* ask = real<CUresult(const char*, void**, int, uint64_t, int*)>(kCall_cuGetProcAddress_v2);
   if (!ask) return CUDA_ERROR_NOT_SUPPORTED;
   const CUresult result = ask(symbol, function, version, flags, status);
@@ -109,13 +111,21 @@ TW_EXPORT CUresult cuDevicePrimaryCtxRetain(CUcontext* context, CUdevice device)
   return result;
 }
 
-TW_EXPORT CUresult cuDevicePrimaryCtxRelease(CUdevice device) { return release_primary(kCall_cuDevicePrimaryCtxRelease, device); }
+TW_EXPORT CUresult cuDevicePrimaryCtxRelease(CUdevice device) {
+  return release_primary(kCall_cuDevicePrimaryCtxRelease, device);
+}
 TW_EXPORT CUresult cuDevicePrimaryCtxRelease_v2(CUdevice device) {
   return release_primary(kCall_cuDevicePrimaryCtxRelease_v2, device);
 }
-TW_EXPORT CUresult cuDevicePrimaryCtxReset(CUdevice device) { return reset_primary(kCall_cuDevicePrimaryCtxReset, device); }
+TW_EXPORT CUresult cuDevicePrimaryCtxReset(CUdevice device) {
+  return reset_primary(kCall_cuDevicePrimaryCtxReset, device);
+}
 TW_EXPORT CUresult cuDevicePrimaryCtxReset_v2(CUdevice device) {
   return reset_primary(kCall_cuDevicePrimaryCtxReset_v2, device);
 }
-TW_EXPORT CUresult cuCtxDestroy(CUcontext context) { return destroy_context(kCall_cuCtxDestroy, context); }
-TW_EXPORT CUresult cuCtxDestroy_v2(CUcontext context) { return destroy_context(kCall_cuCtxDestroy_v2, context); }
+TW_EXPORT CUresult cuCtxDestroy(CUcontext context) {
+  return destroy_context(kCall_cuCtxDestroy, context);
+}
+TW_EXPORT CUresult cuCtxDestroy_v2(CUcontext context) {
+  return destroy_context(kCall_cuCtxDestroy_v2, context);
+}

@@ -6,7 +6,8 @@
 #include "vgpu/preload/calls.h"
 #include "vgpu/preload/tenant.h"
 
-// Programs of older distributions must be able to load this library, so the oldest versions of these are bound.
+// Programs of older distributions must be able to load this library, so the oldest versions of these are
+// bound.
 #if defined(__x86_64__)
 #define TW_BASE_VERSION "GLIBC_2.2.5"
 #elif defined(__aarch64__)
@@ -35,7 +36,8 @@ Dlsym* real_dlsym() {
 }
 
 bool may_be_ours(const char* name) {
-  return (name[0] == 'c' && name[1] == 'u') || (name[0] == 'n' && name[1] == 'v' && name[2] == 'm' && name[3] == 'l');
+  return (name[0] == 'c' && name[1] == 'u') ||
+         (name[0] == 'n' && name[1] == 'v' && name[2] == 'm' && name[3] == 'l');
 }
 
 }  // namespace
@@ -52,8 +54,8 @@ void* library_symbol(Library library, const char* symbol) {
 
 }  // namespace tweendeck::vgpu
 
-// The driver's calls are found by name in many programs. Ours is handed out where the real lookup succeeds. All else is a
-// jump, so that RTLD_NEXT keeps meaning "after the caller".
+// The driver's calls are found by name in many programs. Ours is handed out where the real lookup succeeds.
+// All else is a jump, so that RTLD_NEXT keeps meaning "after the caller".
 TW_EXPORT void* dlsym(void* __restrict handle, const char* __restrict name) noexcept {
   using namespace tweendeck::vgpu;
   if (may_be_ours(name)) {

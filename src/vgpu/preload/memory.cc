@@ -1,4 +1,5 @@
-// Memory: every allocation is reserved in the books before the driver is asked, and given back when the driver says no.
+// Memory: every allocation is reserved in the books before the driver is asked, and given back when the
+// driver says no.
 #include "vgpu/preload/abi.h"
 #include "vgpu/preload/calls.h"
 #include "vgpu/preload/tenant.h"
@@ -12,9 +13,14 @@ namespace {
 CUresult reserve(int device, uint64_t bytes, tw_vgpu_kind kind) {
   const auto index = static_cast<uint32_t>(device);
   switch (books().reserve(index, device_limit(index, nullptr).memory_bytes, bytes, kind)) {
-    case Grant::Granted: return CUDA_SUCCESS;
-    case Grant::OverLimit: count_refusal(device, TW_VGPU_REFUSED_LIMIT); break;
-    case Grant::Contended: count_refusal(device, TW_VGPU_REFUSED_CONTENDED); break;
+    case Grant::Granted:
+      return CUDA_SUCCESS;
+    case Grant::OverLimit:
+      count_refusal(device, TW_VGPU_REFUSED_LIMIT);
+      break;
+    case Grant::Contended:
+      count_refusal(device, TW_VGPU_REFUSED_CONTENDED);
+      break;
   }
   return CUDA_ERROR_OUT_OF_MEMORY;
 }
@@ -99,10 +105,11 @@ TW_EXPORT CUresult cuMemAlloc(unsigned* out, unsigned bytes) {
   if (mode() == Mode::Inert) return real<CUresult(unsigned*, unsigned)>(kCall_cuMemAlloc)(out, bytes);
   return refuse_call();
 }
-TW_EXPORT CUresult cuMemAllocPitch(unsigned* out, unsigned* pitch, unsigned width, unsigned height, unsigned element) {
+TW_EXPORT CUresult cuMemAllocPitch(unsigned* out, unsigned* pitch, unsigned width, unsigned height,
+                                   unsigned element) {
   if (mode() == Mode::Inert) {
-    return real<CUresult(unsigned*, unsigned*, unsigned, unsigned, unsigned)>(kCall_cuMemAllocPitch)(out, pitch, width,
-                                                                                                   height, element);
+    return real<CUresult(unsigned*, unsigned*, unsigned, unsigned, unsigned)>(kCall_cuMemAllocPitch)(
+        out, pitch, width, height, element);
   }
   return refuse_call();
 }
@@ -134,7 +141,8 @@ TW_EXPORT CUresult cuMemAllocManaged(CUdeviceptr* out, size_t bytes, unsigned fl
 }
 
 // The driver chooses the pitch: the width is reserved before the call and the padding after it.
-TW_EXPORT CUresult cuMemAllocPitch_v2(CUdeviceptr* out, size_t* pitch, size_t width, size_t height, unsigned element) {
+TW_EXPORT CUresult cuMemAllocPitch_v2(CUdeviceptr* out, size_t* pitch, size_t width, size_t height,
+                                      unsigned element) {
   auto* ask = real<CUresult(CUdeviceptr*, size_t*, size_t, size_t, unsigned)>(kCall_cuMemAllocPitch_v2);
   if (!ask) return CUDA_ERROR_NOT_SUPPORTED;
   const Mode now = mode_attached();
@@ -165,29 +173,30 @@ TW_EXPORT CUresult cuMemFree_v2(CUdeviceptr address) {
   return give_back(address, [&] { return ask(address); });
 }
 
-#define TW_STREAM_ORDERED(suffix)                                                                             \
-  TW_EXPORT CUresult cuMemAllocAsync##suffix(CUdeviceptr* out, size_t bytes, CUstream stream) {                \
-    return allocate_pool(kCall_cuMemAllocAsync##suffix, out, bytes, [&] {                                      \
-      return real<CUresult(CUdeviceptr*, size_t, CUstream)>(kCall_cuMemAllocAsync##suffix)(out, bytes, stream); \
-    });                                                                                                        \
-  }                                                                                                            \
-  TW_EXPORT CUresult cuMemAllocFromPoolAsync##suffix(CUdeviceptr* out, size_t bytes, CUmemoryPool pool,        \
-                                                     CUstream stream) {                                        \
-    return allocate_pool(kCall_cuMemAllocFromPoolAsync##suffix, out, bytes, [&] {                              \
-      return real<CUresult(CUdeviceptr*, size_t, CUmemoryPool, CUstream)>(                                     \
-          kCall_cuMemAllocFromPoolAsync##suffix)(out, bytes, pool, stream);                                    \
-    });                                                                                                        \
-  }                                                                                                            \
-  TW_EXPORT CUresult cuMemFreeAsync##suffix(CUdeviceptr address, CUstream stream) {                            \
-    auto* ask = real<CUresult(CUdeviceptr, CUstream)>(kCall_cuMemFreeAsync##suffix);                           \
-    if (!ask) return CUDA_ERROR_NOT_SUPPORTED;                                                                 \
-    return give_back(address, [&] { return ask(address, stream); });                                           \
+#define TW_STREAM_ORDERED(suffix)                                                                       \
+  TW_EXPORT CUresult cuMemAllocAsync##suffix(CUdeviceptr* out, size_t bytes, CUstream stream) {         \
+    return allocate_pool(kCall_cuMemAllocAsync##suffix, out, bytes, [&] {                               \
+      return real<CUresult(CUdeviceptr*, size_t, CUstream)>(kCall_cuMemAllocAsync##suffix)(out, bytes,  \
+                                                                                           stream);     \
+    });                                                                                                 \
+  }                                                                                                     \
+  TW_EXPORT CUresult cuMemAllocFromPoolAsync##suffix(CUdeviceptr* out, size_t bytes, CUmemoryPool pool, \
+                                                     CUstream stream) {                                 \
+    return allocate_pool(kCall_cuMemAllocFromPoolAsync##suffix, out, bytes, [&] {                       \
+      return real<CUresult(CUdeviceptr*, size_t, CUmemoryPool, CUstream)>(                              \
+          kCall_cuMemAllocFromPoolAsync##suffix)(out, bytes, pool, stream);                             \
+    });                                                                                                 \
+  }                                                                                                     \
+  TW_EXPORT CUresult cuMemFreeAsync##suffix(CUdeviceptr address, CUstream stream) {                     \
+    auto* ask = real<CUresult(CUdeviceptr, CUstream)>(kCall_cuMemFreeAsync##suffix);                    \
+    if (!ask) return CUDA_ERROR_NOT_SUPPORTED;                                                          \
+    return give_back(address, [&] { return ask(address, stream); });                                    \
   }
 TW_STREAM_ORDERED()
 TW_STREAM_ORDERED(_ptsz)
 
-TW_EXPORT CUresult cuMemCreate(CUmemGenericAllocationHandle* out, size_t bytes, const CUmemAllocationProp* properties,
-                               unsigned long long flags) {
+TW_EXPORT CUresult cuMemCreate(CUmemGenericAllocationHandle* out, size_t bytes,
+                               const CUmemAllocationProp* properties, unsigned long long flags) {
   using F = CUresult(CUmemGenericAllocationHandle*, size_t, const CUmemAllocationProp*, unsigned long long);
   auto* ask = real<F>(kCall_cuMemCreate);
   if (!ask) return CUDA_ERROR_NOT_SUPPORTED;

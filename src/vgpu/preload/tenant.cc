@@ -33,15 +33,20 @@ constinit Allocations g_allocations;
 
 int8_t g_device_index[kMaxCudaDevices];  // 0 = not asked yet, else index + 2
 
-uint32_t load_setup() { return __atomic_load_n(&g_setup, __ATOMIC_ACQUIRE); }
-void store_setup(Setup setup) { __atomic_store_n(&g_setup, setup, __ATOMIC_RELEASE); }
+uint32_t load_setup() {
+  return __atomic_load_n(&g_setup, __ATOMIC_ACQUIRE);
+}
+void store_setup(Setup setup) {
+  __atomic_store_n(&g_setup, setup, __ATOMIC_RELEASE);
+}
 
 // One line on stderr, once.
 void complain(const char* what, const char* about) {
   if (__atomic_exchange_n(&g_said_broken, true, __ATOMIC_RELAXED)) return;
   char line[512];
   size_t size = 0;
-  const char* const parts[] = {"tweendeck-vgpu: ", what, about, "; the GPU is not available to this process\n"};
+  const char* const parts[] = {"tweendeck-vgpu: ", what, about,
+                               "; the GPU is not available to this process\n"};
   for (const char* part : parts) {
     for (; *part && size < sizeof(line) - 1; ++part) line[size++] = *part;
   }
@@ -61,13 +66,16 @@ void* map_file(const char* path, size_t size, bool writable) {
 }
 
 Setup map_pages() {
-  const auto* limits = static_cast<const tw_vgpu_limits_page*>(map_file(g_limits_path, sizeof(tw_vgpu_limits_page), false));
-  if (!limits || limits->magic != TW_VGPU_LIMITS_MAGIC || limits->abi_min > TW_VGPU_ABI || limits->binding == 0) {
+  const auto* limits =
+      static_cast<const tw_vgpu_limits_page*>(map_file(g_limits_path, sizeof(tw_vgpu_limits_page), false));
+  if (!limits || limits->magic != TW_VGPU_LIMITS_MAGIC || limits->abi_min > TW_VGPU_ABI ||
+      limits->binding == 0) {
     complain("no valid limits page at ", g_limits_path);
     return kBroken;
   }
   auto* page = static_cast<tw_vgpu_usage_page*>(map_file(g_usage_path, sizeof(tw_vgpu_usage_page), true));
-  if (!page || page->magic != TW_VGPU_USAGE_MAGIC || page->abi_min > TW_VGPU_ABI || page->binding != limits->binding) {
+  if (!page || page->magic != TW_VGPU_USAGE_MAGIC || page->abi_min > TW_VGPU_ABI ||
+      page->binding != limits->binding) {
     complain("no usage page of this slice at ", g_usage_path);
     return kBroken;
   }
@@ -124,12 +132,18 @@ Mode mode() {
       case kUnread:  // another library's constructor runs before ours
         read_environment();
         break;
-      case kInert: return Mode::Inert;
-      case kLimited: return Mode::Limited;
-      case kBroken: return Mode::Broken;
-      case kWorking: sched_yield(); break;
+      case kInert:
+        return Mode::Inert;
+      case kLimited:
+        return Mode::Limited;
+      case kBroken:
+        return Mode::Broken;
+      case kWorking:
+        sched_yield();
+        break;
       default:  // kNamed
-        if (__atomic_compare_exchange_n(&g_setup, &setup, kWorking, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+        if (__atomic_compare_exchange_n(&g_setup, &setup, kWorking, false, __ATOMIC_ACQ_REL,
+                                        __ATOMIC_ACQUIRE)) {
           store_setup(map_pages());
         }
         break;
@@ -156,14 +170,23 @@ Mode mode_attached() {
   return Mode::Limited;
 }
 
-Books& books() { return g_books; }
-Allocations& allocations() { return g_allocations; }
-tw_vgpu_usage_page* usage() { return g_usage; }
-const tw_vgpu_limits_page* limits_page() { return g_limits; }
+Books& books() {
+  return g_books;
+}
+Allocations& allocations() {
+  return g_allocations;
+}
+tw_vgpu_usage_page* usage() {
+  return g_usage;
+}
+const tw_vgpu_limits_page* limits_page() {
+  return g_limits;
+}
 
 void current_limits(tw_vgpu_limit_set& out) {
   uint64_t generation = 0;
-  // The writer publishes at human pace; being outrun so often means that the page is not written by it, so nothing is allowed.
+  // The writer publishes at human pace; being outrun so often means that the page is not written by it, so
+  // nothing is allowed.
   if (!tw_vgpu_read_limits(g_limits, &out, &generation, kReadTries)) out.device_count = 0;
 }
 

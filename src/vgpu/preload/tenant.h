@@ -1,8 +1,8 @@
 // This process as a tenant: which slice it is in, what it may use, and its place in the usage page.
 //
-// The environment is read once when the library is loaded. Without both variables the library is inert. With them, whatever is
-// wrong with the pages makes the process unable to start the driver: limits that were asked for never vanish silently.
-// Safe from any thread.
+// The environment is read once when the library is loaded. Without both variables the library is inert. With
+// them, whatever is wrong with the pages makes the process unable to start the driver: limits that were asked
+// for never vanish silently. Safe from any thread.
 #pragma once
 
 #include <stdint.h>
@@ -35,7 +35,8 @@ void current_limits(tw_vgpu_limit_set& out);
 tw_vgpu_device_limit device_limit(uint32_t index, uint32_t* set_flags);
 
 // Index in the pages of a CUDA device, of the current context's device, or of an NVML device.
-// kNotInSlice = the slice does not have it; kNoDevice = there is none (no context, bad handle): the driver shall say so.
+// kNotInSlice = the slice does not have it; kNoDevice = there is none (no context, bad handle): the driver
+// shall say so.
 inline constexpr int kNotInSlice = -1;
 inline constexpr int kNoDevice = -2;
 int page_device(CUdevice device);

@@ -74,7 +74,8 @@ const Events& events() {
     g_events.create = reinterpret_cast<CUresult (*)(CUevent*, unsigned)>(driver_symbol("cuEventCreate"));
     g_events.record = reinterpret_cast<CUresult (*)(CUevent, CUstream)>(driver_symbol("cuEventRecord"));
     g_events.query = reinterpret_cast<CUresult (*)(CUevent)>(driver_symbol("cuEventQuery"));
-    g_events.elapsed = reinterpret_cast<CUresult (*)(float*, CUevent, CUevent)>(driver_symbol("cuEventElapsedTime"));
+    g_events.elapsed =
+        reinterpret_cast<CUresult (*)(float*, CUevent, CUevent)>(driver_symbol("cuEventElapsedTime"));
     g_events.capturing = reinterpret_cast<CUresult (*)(CUstream, int*)>(driver_symbol("cuStreamIsCapturing"));
     __atomic_store_n(&g_events.complete, true, __ATOMIC_RELEASE);
   }
@@ -98,7 +99,8 @@ CUevent take_event(Lane& lane) {
 }
 
 void keep_event(Lane& lane, CUevent event) {
-  if (event && lane.spare_count < sizeof(lane.spares) / sizeof(lane.spares[0])) lane.spares[lane.spare_count++] = event;
+  if (event && lane.spare_count < sizeof(lane.spares) / sizeof(lane.spares[0]))
+    lane.spares[lane.spare_count++] = event;
 }
 
 bool elapsed_ns(CUevent from, CUevent to, int64_t& out) {
@@ -113,8 +115,9 @@ uint64_t trimmed(uint64_t measured_ns, const tw_vgpu_device_usage& shared) {
   return trim == 0 ? measured_ns : measured_ns * trim / kFullTrim;
 }
 
-// What a finished launch is charged. Alone it is what was measured. With others on the device the interval holds their
-// kernels too: what was learned is the better figure, and the node's measurement corrects whatever error is left.
+// What a finished launch is charged. Alone it is what was measured. With others on the device the interval
+// holds their kernels too: what was learned is the better figure, and the node's measurement corrects
+// whatever error is left.
 uint64_t charge_of(uint64_t key, uint64_t measured_ns, const tw_vgpu_device_usage& shared) {
   if (tw_vgpu_load(&shared.shared) == 0) return measured_ns;
   const Duration known = g_durations.find(key);
@@ -132,7 +135,8 @@ void settle(Lane& lane, const Flight& flight, int device, const tw_vgpu_device_l
   g_durations.update(flight.key, measured, tw_vgpu_load(&shared.shared) == 0);
   tw_vgpu_count(&shared.charged_ns, charge);
   bucket_charge(&shared.share_used_until_ns, kLinux.now_ns(),
-                static_cast<int64_t>(charge) - static_cast<int64_t>(flight.charged_ns), limit.compute_ceiling_permille);
+                static_cast<int64_t>(charge) - static_cast<int64_t>(flight.charged_ns),
+                limit.compute_ceiling_permille);
 
   keep_event(lane, flight.start);
   int64_t later = 1;
@@ -158,7 +162,8 @@ void harvest(Lane& lane, int device, const tw_vgpu_device_limit& limit) {
 }
 
 // May another launch be queued behind what is in flight?
-bool room_in_flight(const Lane& lane, const Duration& duration, const tw_vgpu_device_limit& limit, uint64_t now_ns) {
+bool room_in_flight(const Lane& lane, const Duration& duration, const tw_vgpu_device_limit& limit,
+                    uint64_t now_ns) {
   if (lane.count == 0) return true;
   if (lane.count == kMaxFlights || duration.mean_ns == 0) return false;
   const uint64_t run_ahead = limit.run_ahead_us ? uint64_t{limit.run_ahead_us} * 1000 : kRunAheadNs;
@@ -182,7 +187,8 @@ void take_feedback(int device, uint64_t now_ns) {
   const bool stale = now_ns > tw_vgpu_load(&feedback.stamp_ns) + kFeedbackMaxAgeNs;
   if (stale && tw_vgpu_load(&shared.shared)) tw_vgpu_store(&shared.shared, 0);
   if (stale || sequence == seen) return;
-  if (!__atomic_compare_exchange_n(&shared.feedback_sequence, &seen, sequence, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+  if (!__atomic_compare_exchange_n(&shared.feedback_sequence, &seen, sequence, false, __ATOMIC_SEQ_CST,
+                                   __ATOMIC_SEQ_CST)) {
     return;
   }
   const bool others = tw_vgpu_load(&feedback.others_permille) > kSharedAbovePermille;
@@ -194,7 +200,8 @@ void take_feedback(int device, uint64_t now_ns) {
   if (others && tw_vgpu_load(&shared.shared) && new_charged >= kLeastChargeToTrimNs) {
     uint64_t trim = tw_vgpu_load(&shared.trim_permille);
     if (trim == 0) trim = kFullTrim;
-    // Towards what would have been right, by at most a fifth per period: periods are short and their edges blurred.
+    // Towards what would have been right, by at most a fifth per period: periods are short and their edges
+    // blurred.
     const uint64_t wanted = trim * new_busy / new_charged;
     trim = wanted < trim * 4 / 5 ? trim * 4 / 5 : wanted > trim * 5 / 4 ? trim * 5 / 4 : wanted;
     trim = trim < kLowestTrim ? kLowestTrim : trim > kHighestTrim ? kHighestTrim : trim;
@@ -208,9 +215,11 @@ bool is_capped(const tw_vgpu_device_limit& limit) {
 }
 
 // Puts the launch into the books and the lane. Called with the lock held.
-void admit(Ticket& ticket, Lane* lane, const Duration& duration, const tw_vgpu_device_limit& limit, uint64_t now_ns) {
+void admit(Ticket& ticket, Lane* lane, const Duration& duration, const tw_vgpu_device_limit& limit,
+           uint64_t now_ns) {
   tw_vgpu_device_usage& shared = usage()->devices[ticket.device];
-  bucket_charge(&shared.share_used_until_ns, now_ns, static_cast<int64_t>(duration.mean_ns), limit.compute_ceiling_permille);
+  bucket_charge(&shared.share_used_until_ns, now_ns, static_cast<int64_t>(duration.mean_ns),
+                limit.compute_ceiling_permille);
   const bool sampled = !duration.stable || duration.mean_ns >= kSampleBelowNs;
   if (lane && lane->count < kMaxFlights && (sampled || lane->launches++ % kSampleEvery == 0)) {
     ticket.start = take_event(*lane);
@@ -222,8 +231,8 @@ void admit(Ticket& ticket, Lane* lane, const Duration& duration, const tw_vgpu_d
     return;
   }
   ticket.lane = lane->context;
-  lane->flights[lane->count++] = {ticket.start,  ticket.end, ticket.key, duration.mean_ns, now_ns, false,
-                                  duration.mean_ns != 0};
+  lane->flights[lane->count++] = {ticket.start, ticket.end, ticket.key,           duration.mean_ns,
+                                  now_ns,       false,      duration.mean_ns != 0};
 }
 
 // One attempt; otherwise for how long to wait, and whether for the share or for work in flight.
@@ -233,7 +242,8 @@ struct Attempt {
   uint64_t wait_ns = 0;
 };
 
-Attempt try_admit(Ticket& ticket, const tw_vgpu_device_limit& limit, uint64_t context, uint64_t now_ns, bool ignore_flight) {
+Attempt try_admit(Ticket& ticket, const tw_vgpu_device_limit& limit, uint64_t context, uint64_t now_ns,
+                  bool ignore_flight) {
   const Locked locked;
   Lane* lane = find_lane(context);
   if (lane) harvest(*lane, ticket.device, limit);
@@ -241,7 +251,8 @@ Attempt try_admit(Ticket& ticket, const tw_vgpu_device_limit& limit, uint64_t co
   if (is_capped(limit)) {
     const uint64_t wait = bucket_wait_ns(&usage()->devices[ticket.device].share_used_until_ns, now_ns);
     if (wait > 0) return {false, false, wait < kLongestSleepNs ? wait : kLongestSleepNs};
-    if (lane && !ignore_flight && !room_in_flight(*lane, duration, limit, now_ns)) return {false, true, kFlightSleepNs};
+    if (lane && !ignore_flight && !room_in_flight(*lane, duration, limit, now_ns))
+      return {false, true, kFlightSleepNs};
   }
   admit(ticket, lane, duration, limit, now_ns);
   return {true};

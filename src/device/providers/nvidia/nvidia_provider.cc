@@ -6,8 +6,8 @@
 namespace tweendeck::device {
 namespace {
 
-// The loader knows a library that is in the process by its soname, so it may hand out the software GPU's one, which
-// has the same. Then, and when the search path lacks the driver's folder, these are tried.
+// The loader knows a library that is in the process by its soname, so it may hand out the software GPU's one,
+// which has the same. Then, and when the search path lacks the driver's folder, these are tried.
 constexpr std::string_view kStandInFolder = "softgpu";
 constexpr std::array kLibraries{
     "libnvidia-ml.so.1",
@@ -24,11 +24,13 @@ bool is_stand_in(const nvml::Api& api) {
 class NvidiaProvider final : public nvml::NvmlProvider {
  public:
   explicit NvidiaProvider(nvml::Options options)
-      : NvmlProvider({.provider = "nvidia", .id_prefix = "gpu", .vendor = "NVIDIA"}, std::move(options), {}) {}
+      : NvmlProvider({.provider = "nvidia", .id_prefix = "gpu", .vendor = "NVIDIA"}, std::move(options), {}) {
+  }
 
  private:
   Result<std::unique_ptr<nvml::Api>> load() override {
-    Error last{Reason::DriverMissing, "NVIDIA's management library is not installed", "install NVIDIA's driver"};
+    Error last{Reason::DriverMissing, "NVIDIA's management library is not installed",
+               "install NVIDIA's driver"};
     for (const char* library : kLibraries) {
       auto api = nvml::Api::load(library);
       if (api && !is_stand_in(**api)) return api;

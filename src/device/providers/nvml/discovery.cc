@@ -16,14 +16,15 @@ constexpr int kVolatile = 0;
 constexpr int kP2pNvlink = 2;
 constexpr int kP2pOk = 0;
 
-// Xids that a program causes by itself: the device is fine (NVIDIA, "XID Errors": 13 illegal instruction, 31 page
-// fault, 43 stopped channel, 45 clean-up, 68 video, 109 context switch time-out).
+// Xids that a program causes by itself: the device is fine (NVIDIA, "XID Errors": 13 illegal instruction, 31
+// page fault, 43 stopped channel, 45 clean-up, 68 video, 109 context switch time-out).
 constexpr std::array<uint64_t, 6> kApplicationXids{13, 31, 43, 45, 68, 109};
 
 constexpr size_t kMaxProcesses = 4096;
 
 Error failure(const Api& api, std::string_view call, int code) {
-  return Error{Reason::DriverError, std::string(call) + " failed: " + api.error_text(code), "see dmesg for NVRM lines"};
+  return Error{Reason::DriverError, std::string(call) + " failed: " + api.error_text(code),
+               "see dmesg for NVRM lines"};
 }
 
 // CUDA cores per multiprocessor by compute capability (CUDA C++ Programming Guide, "Compute Capabilities").
@@ -55,7 +56,8 @@ std::string pci_bus_id(const Api& api, Handle handle) {
 
 int numa_node(const Api& api, Handle handle, const std::string& bus_id) {
   unsigned node = 0;
-  if (api.nvmlDeviceGetNumaNodeId && api.nvmlDeviceGetNumaNodeId(handle, &node) == kSuccess) return static_cast<int>(node);
+  if (api.nvmlDeviceGetNumaNodeId && api.nvmlDeviceGetNumaNodeId(handle, &node) == kSuccess)
+    return static_cast<int>(node);
   int value = -1;
   if (!bus_id.empty()) std::ifstream("/sys/bus/pci/devices/" + bus_id + "/numa_node") >> value;
   return value;
@@ -63,7 +65,8 @@ int numa_node(const Api& api, Handle handle, const std::string& bus_id) {
 
 bool mig_enabled(const Api& api, Handle handle) {
   unsigned current = 0, pending = 0;
-  return api.nvmlDeviceGetMigMode && api.nvmlDeviceGetMigMode(handle, &current, &pending) == kSuccess && current == 1;
+  return api.nvmlDeviceGetMigMode && api.nvmlDeviceGetMigMode(handle, &current, &pending) == kSuccess &&
+         current == 1;
 }
 
 bool healthy(const Api& api, Handle handle, const XidWatch& xids) {
@@ -74,7 +77,8 @@ bool healthy(const Api& api, Handle handle, const XidWatch& xids) {
   }
   unsigned corrected = 0, uncorrected = 0, pending = 0, failed = 0;
   if (api.nvmlDeviceGetRemappedRows &&
-      api.nvmlDeviceGetRemappedRows(handle, &corrected, &uncorrected, &pending, &failed) == kSuccess && failed) {
+      api.nvmlDeviceGetRemappedRows(handle, &corrected, &uncorrected, &pending, &failed) == kSuccess &&
+      failed) {
     return false;
   }
   return xids.last(handle) == 0;
@@ -89,17 +93,20 @@ std::string_view link_kind(int topology_level) {
 
 std::optional<std::string_view> link_between(const Api& api, Handle a, Handle b) {
   int status = -1;
-  if (api.nvmlDeviceGetP2PStatus && api.nvmlDeviceGetP2PStatus(a, b, kP2pNvlink, &status) == kSuccess && status == kP2pOk) {
+  if (api.nvmlDeviceGetP2PStatus && api.nvmlDeviceGetP2PStatus(a, b, kP2pNvlink, &status) == kSuccess &&
+      status == kP2pOk) {
     return "nvlink";
   }
   int level = 0;
-  if (!api.nvmlDeviceGetTopologyCommonAncestor || api.nvmlDeviceGetTopologyCommonAncestor(a, b, &level) != kSuccess) {
+  if (!api.nvmlDeviceGetTopologyCommonAncestor ||
+      api.nvmlDeviceGetTopologyCommonAncestor(a, b, &level) != kSuccess) {
     return std::nullopt;
   }
   return link_kind(level);
 }
 
-Result<Device> describe(const Api& api, const Identity& identity, unsigned index, Handle handle, const XidWatch& xids) {
+Result<Device> describe(const Api& api, const Identity& identity, unsigned index, Handle handle,
+                        const XidWatch& xids) {
   char uuid[kUuidBytes] = {}, name[kNameBytes] = {};
   if (const int code = api.nvmlDeviceGetUUID(handle, uuid, sizeof(uuid)); code != kSuccess) {
     return fail(failure(api, "nvmlDeviceGetUUID", code));
@@ -130,13 +137,16 @@ Result<Device> describe(const Api& api, const Identity& identity, unsigned index
 }  // namespace
 
 XidWatch::XidWatch(const Api& api) : api_(api) {
-  if (!api.nvmlEventSetCreate || !api.nvmlEventSetFree || !api.nvmlDeviceRegisterEvents || !api.nvmlEventSetWait_v2) return;
+  if (!api.nvmlEventSetCreate || !api.nvmlEventSetFree || !api.nvmlDeviceRegisterEvents ||
+      !api.nvmlEventSetWait_v2)
+    return;
   unsigned count = 0;
   if (api.nvmlDeviceGetCount_v2(&count) != kSuccess || api.nvmlEventSetCreate(&set_) != kSuccess) return;
   for (unsigned i = 0; i < count; ++i) {
     Handle handle = nullptr;
     // Not every device supports events; those that do not just never report one.
-    if (api.nvmlDeviceGetHandleByIndex_v2(i, &handle) == kSuccess) api.nvmlDeviceRegisterEvents(handle, kEventXidCritical, set_);
+    if (api.nvmlDeviceGetHandleByIndex_v2(i, &handle) == kSuccess)
+      api.nvmlDeviceRegisterEvents(handle, kEventXidCritical, set_);
   }
 }
 
@@ -147,8 +157,10 @@ XidWatch::~XidWatch() {
 void XidWatch::collect() {
   constexpr int kMaxEventsAtOnce = 64;
   EventData event{};
-  for (int i = 0; set_ && i < kMaxEventsAtOnce && api_.nvmlEventSetWait_v2(set_, &event, 0) == kSuccess; ++i) {
-    if (event.type == kEventXidCritical && std::ranges::find(kApplicationXids, event.data) == kApplicationXids.end()) {
+  for (int i = 0; set_ && i < kMaxEventsAtOnce && api_.nvmlEventSetWait_v2(set_, &event, 0) == kSuccess;
+       ++i) {
+    if (event.type == kEventXidCritical &&
+        std::ranges::find(kApplicationXids, event.data) == kApplicationXids.end()) {
       last_[event.device] = event.data;
     }
   }

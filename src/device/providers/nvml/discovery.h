@@ -1,5 +1,5 @@
-// What NVML knows about the GPUs of this machine, as plain devices. Blocking calls of some milliseconds each; one
-// thread at a time.
+// What NVML knows about the GPUs of this machine, as plain devices. Blocking calls of some milliseconds each;
+// one thread at a time.
 #pragma once
 
 #include <map>

@@ -17,7 +17,8 @@ UtilizationAccount::Round UtilizationAccount::add(const std::vector<Utilization>
   uint64_t newest = last_us_;
   for (const Utilization& sample : samples) newest = std::max(newest, sample.time_us);
   const uint64_t period_ns =
-      last_us_ == 0 ? 0 : std::min<uint64_t>((newest - last_us_) * 1000, static_cast<uint64_t>(kLongestPeriod));
+      last_us_ == 0 ? 0
+                    : std::min<uint64_t>((newest - last_us_) * 1000, static_cast<uint64_t>(kLongestPeriod));
   for (const Utilization& sample : samples) {
     round.busy_ns[sample.pid] += period_ns * sample.percent / 100;
     round.percent[sample.pid] += sample.percent;
@@ -27,7 +28,8 @@ UtilizationAccount::Round UtilizationAccount::add(const std::vector<Utilization>
   return round;
 }
 
-FeedbackLoop::FeedbackLoop(SlicePages pages, Measure measure) : pages_(std::move(pages)), measure_(std::move(measure)) {
+FeedbackLoop::FeedbackLoop(SlicePages pages, Measure measure)
+    : pages_(std::move(pages)), measure_(std::move(measure)) {
   thread_ = std::thread([this] { run(); });
 }
 
@@ -50,7 +52,8 @@ void FeedbackLoop::run() {
   }
 }
 
-// Pids of the slice's processes. A slot is written by tenants, so each owner is checked once against its mappings.
+// Pids of the slice's processes. A slot is written by tenants, so each owner is checked once against its
+// mappings.
 std::set<uint32_t> FeedbackLoop::members(const std::string& slice_id) {
   std::set<uint32_t> pids;
   std::set<Owner>& verified = verified_[slice_id];
@@ -73,8 +76,10 @@ void FeedbackLoop::publish(const std::string& slice_id, const UtilizationAccount
   tw_vgpu_feedback next = *before;
   uint32_t own_percent = 0;
   for (const uint32_t pid : members(slice_id)) {
-    if (const auto found = round.busy_ns.find(pid); found != round.busy_ns.end()) next.slice_busy_ns += found->second;
-    if (const auto found = round.percent.find(pid); found != round.percent.end()) own_percent += found->second;
+    if (const auto found = round.busy_ns.find(pid); found != round.busy_ns.end())
+      next.slice_busy_ns += found->second;
+    if (const auto found = round.percent.find(pid); found != round.percent.end())
+      own_percent += found->second;
   }
   next.others_permille = (round.total_percent - own_percent) * 10;
   pages_.write_feedback(slice_id, next, clock_.now());
@@ -86,9 +91,11 @@ void FeedbackLoop::round() {
   std::map<std::string, std::vector<std::string>> by_device;
   for (const std::string& slice_id : *slices) {
     const Result<tw_vgpu_limit_set> limits = pages_.limits(slice_id);
-    if (limits && limits->device_count > 0) by_device[format_uuid(limits->devices[0].uuid)].push_back(slice_id);
+    if (limits && limits->device_count > 0)
+      by_device[format_uuid(limits->devices[0].uuid)].push_back(slice_id);
   }
-  std::erase_if(verified_, [&](const auto& entry) { return std::ranges::find(*slices, entry.first) == slices->end(); });
+  std::erase_if(verified_,
+                [&](const auto& entry) { return std::ranges::find(*slices, entry.first) == slices->end(); });
   for (const auto& [uuid, slice_ids] : by_device) {
     UtilizationAccount& account = accounts_[uuid];
     const uint64_t seen_us = account.last_us();
@@ -98,8 +105,10 @@ void FeedbackLoop::round() {
     const UtilizationAccount::Round measured = account.add(*samples);
     if (!samples->empty() && seen_us == 0) continue;  // the first sample has no known period
     for (const std::string& slice_id : slice_ids) {
-      if (!samples->empty()) publish(slice_id, measured);
-      else members(slice_id);
+      if (!samples->empty())
+        publish(slice_id, measured);
+      else
+        members(slice_id);
     }
   }
 }

@@ -1,8 +1,9 @@
 // What the driver measured of each slice, written into its limits page.
 //
-// A process can time its own kernels, but on a shared device its intervals hold other tenants' kernels too. The driver
-// knows better, in percent per process and sampling period; the vgpu library corrects its charges by that. The same
-// round frees the slots of processes that were killed, so a slice without a surviving process reports no memory.
+// A process can time its own kernels, but on a shared device its intervals hold other tenants' kernels too.
+// The driver knows better, in percent per process and sampling period; the vgpu library corrects its charges
+// by that. The same round frees the slots of processes that were killed, so a slice without a surviving
+// process reports no memory.
 #pragma once
 
 #include <condition_variable>
@@ -30,8 +31,8 @@ class UtilizationAccount {
   static constexpr Nanos kLongestPeriod = 250 * kMillisecond;
 
   struct Round {
-    std::map<uint32_t, uint64_t> busy_ns;   // by pid, in this round
-    std::map<uint32_t, uint32_t> percent;   // by pid
+    std::map<uint32_t, uint64_t> busy_ns;  // by pid, in this round
+    std::map<uint32_t, uint32_t> percent;  // by pid
     uint32_t total_percent = 0;
   };
   Round add(const std::vector<Utilization>& samples);
@@ -59,8 +60,8 @@ class FeedbackLoop {
   SlicePages pages_;
   Measure measure_;
   SystemClock clock_;
-  std::map<std::string, UtilizationAccount> accounts_;     // by device UUID
-  std::map<std::string, std::set<Owner>> verified_;        // by slice: owners that were seen to map its page
+  std::map<std::string, UtilizationAccount> accounts_;  // by device UUID
+  std::map<std::string, std::set<Owner>> verified_;     // by slice: owners that were seen to map its page
   std::mutex mutex_;
   std::condition_variable wake_;
   bool stop_ = false;

@@ -25,7 +25,8 @@ TEST(UtilizationAccount, PercentOfThePeriodSinceTheSampleBefore) {
 TEST(UtilizationAccount, AfterAnIdleTimeOnlyOnePeriodCounts) {
   UtilizationAccount account;
   account.add({{7, 50, 1'000'000}});
-  EXPECT_EQ(account.add({{7, 100, 9'000'000}}).busy_ns[7], static_cast<uint64_t>(UtilizationAccount::kLongestPeriod));
+  EXPECT_EQ(account.add({{7, 100, 9'000'000}}).busy_ns[7],
+            static_cast<uint64_t>(UtilizationAccount::kLongestPeriod));
   EXPECT_TRUE(account.add({}).busy_ns.empty());
   EXPECT_EQ(account.last_us(), 9'000'000u);
 }

@@ -18,8 +18,8 @@ Result<std::unique_ptr<Api>> Api::load(const std::string& library) {
 Status Api::resolve() {
   link_map* map = nullptr;
   if (dlinfo(library_, RTLD_DI_LINKMAP, &map) == 0 && map) path_ = map->l_name;
-#define TW_NVML_RESOLVE(name, required, ...)                                                         \
-  name = reinterpret_cast<std::add_pointer_t<__VA_ARGS__>>(dlsym(library_, #name));                  \
+#define TW_NVML_RESOLVE(name, required, ...)                                        \
+  name = reinterpret_cast<std::add_pointer_t<__VA_ARGS__>>(dlsym(library_, #name)); \
   if (required && !name) return fail(Reason::DriverMissing, path_ + " has no " #name, "update the driver");
   TW_NVML_FUNCTIONS(TW_NVML_RESOLVE)
 #undef TW_NVML_RESOLVE

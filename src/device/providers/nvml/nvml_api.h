@@ -1,13 +1,14 @@
-// NVIDIA's management library, loaded at run time: our own declarations of the part that is used, so that nothing of
-// NVIDIA's is needed to build and a machine without a driver simply has no such library.
+// NVIDIA's management library, loaded at run time: our own declarations of the part that is used, so that
+// nothing of NVIDIA's is needed to build and a machine without a driver simply has no such library.
 //
-// Functions that newer drivers added are null where the library lacks them. Calls are thread-safe as NVML's are.
+// Functions that newer drivers added are null where the library lacks them. Calls are thread-safe as NVML's
+// are.
 #pragma once
 
 #include <cstdint>
 #include <memory>
-#include <type_traits>
 #include <string>
+#include <type_traits>
 
 #include "base/result.h"
 
@@ -65,31 +66,31 @@ static_assert(sizeof(EventData) == 32);
 inline constexpr unsigned long long kEventXidCritical = 0x8;
 
 // name, required, signature
-#define TW_NVML_FUNCTIONS(X)                                                                            \
-  X(nvmlInit_v2, true, int())                                                                           \
-  X(nvmlShutdown, true, int())                                                                          \
-  X(nvmlErrorString, true, const char*(int))                                                            \
-  X(nvmlSystemGetDriverVersion, false, int(char*, unsigned))                                            \
-  X(nvmlDeviceGetCount_v2, true, int(unsigned*))                                                        \
-  X(nvmlDeviceGetHandleByIndex_v2, true, int(unsigned, Handle*))                                        \
-  X(nvmlDeviceGetHandleByUUID, false, int(const char*, Handle*))                                        \
-  X(nvmlDeviceGetUUID, true, int(Handle, char*, unsigned))                                              \
-  X(nvmlDeviceGetName, true, int(Handle, char*, unsigned))                                              \
-  X(nvmlDeviceGetMemoryInfo, true, int(Handle, Memory*))                                                \
-  X(nvmlDeviceGetPciInfo_v3, false, int(Handle, PciInfo*))                                              \
-  X(nvmlDeviceGetNumaNodeId, false, int(Handle, unsigned*))                                             \
-  X(nvmlDeviceGetMigMode, false, int(Handle, unsigned*, unsigned*))                                     \
-  X(nvmlDeviceGetNumGpuCores, false, int(Handle, unsigned*))                                            \
-  X(nvmlDeviceGetCudaComputeCapability, false, int(Handle, int*, int*))                                 \
-  X(nvmlDeviceGetTopologyCommonAncestor, false, int(Handle, Handle, int*))                              \
-  X(nvmlDeviceGetP2PStatus, false, int(Handle, Handle, int, int*))                                      \
-  X(nvmlDeviceGetTotalEccErrors, false, int(Handle, int, int, unsigned long long*))                     \
-  X(nvmlDeviceGetRemappedRows, false, int(Handle, unsigned*, unsigned*, unsigned*, unsigned*))          \
-  X(nvmlDeviceGetComputeRunningProcesses_v3, false, int(Handle, unsigned*, ProcessInfo*))               \
+#define TW_NVML_FUNCTIONS(X)                                                                                 \
+  X(nvmlInit_v2, true, int())                                                                                \
+  X(nvmlShutdown, true, int())                                                                               \
+  X(nvmlErrorString, true, const char*(int))                                                                 \
+  X(nvmlSystemGetDriverVersion, false, int(char*, unsigned))                                                 \
+  X(nvmlDeviceGetCount_v2, true, int(unsigned*))                                                             \
+  X(nvmlDeviceGetHandleByIndex_v2, true, int(unsigned, Handle*))                                             \
+  X(nvmlDeviceGetHandleByUUID, false, int(const char*, Handle*))                                             \
+  X(nvmlDeviceGetUUID, true, int(Handle, char*, unsigned))                                                   \
+  X(nvmlDeviceGetName, true, int(Handle, char*, unsigned))                                                   \
+  X(nvmlDeviceGetMemoryInfo, true, int(Handle, Memory*))                                                     \
+  X(nvmlDeviceGetPciInfo_v3, false, int(Handle, PciInfo*))                                                   \
+  X(nvmlDeviceGetNumaNodeId, false, int(Handle, unsigned*))                                                  \
+  X(nvmlDeviceGetMigMode, false, int(Handle, unsigned*, unsigned*))                                          \
+  X(nvmlDeviceGetNumGpuCores, false, int(Handle, unsigned*))                                                 \
+  X(nvmlDeviceGetCudaComputeCapability, false, int(Handle, int*, int*))                                      \
+  X(nvmlDeviceGetTopologyCommonAncestor, false, int(Handle, Handle, int*))                                   \
+  X(nvmlDeviceGetP2PStatus, false, int(Handle, Handle, int, int*))                                           \
+  X(nvmlDeviceGetTotalEccErrors, false, int(Handle, int, int, unsigned long long*))                          \
+  X(nvmlDeviceGetRemappedRows, false, int(Handle, unsigned*, unsigned*, unsigned*, unsigned*))               \
+  X(nvmlDeviceGetComputeRunningProcesses_v3, false, int(Handle, unsigned*, ProcessInfo*))                    \
   X(nvmlDeviceGetProcessUtilization, false, int(Handle, ProcessUtilization*, unsigned*, unsigned long long)) \
-  X(nvmlEventSetCreate, false, int(EventSet*))                                                          \
-  X(nvmlEventSetFree, false, int(EventSet))                                                             \
-  X(nvmlDeviceRegisterEvents, false, int(Handle, unsigned long long, EventSet))                         \
+  X(nvmlEventSetCreate, false, int(EventSet*))                                                               \
+  X(nvmlEventSetFree, false, int(EventSet))                                                                  \
+  X(nvmlDeviceRegisterEvents, false, int(Handle, unsigned long long, EventSet))                              \
   X(nvmlEventSetWait_v2, false, int(EventSet, EventData*, unsigned))
 
 class Api {

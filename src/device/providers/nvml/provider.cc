@@ -18,14 +18,17 @@ Result<const Api*> NvmlProvider::api() {
     Result<std::unique_ptr<Api>> loaded = load();
     if (!loaded) return fail(loaded.error());
     api_ = std::move(*loaded);
-    feedback_ = std::make_unique<FeedbackLoop>(pages_, [nvml = api_.get()](const std::string& uuid, uint64_t since_us) {
-      return utilization(*nvml, uuid, since_us);
-    });
+    feedback_ = std::make_unique<FeedbackLoop>(
+        pages_, [nvml = api_.get()](const std::string& uuid, uint64_t since_us) {
+          return utilization(*nvml, uuid, since_us);
+        });
   }
   return api_.get();
 }
 
-bool NvmlProvider::library_present() const { return ::access(options_.vgpu_library.c_str(), R_OK) == 0; }
+bool NvmlProvider::library_present() const {
+  return ::access(options_.vgpu_library.c_str(), R_OK) == 0;
+}
 
 Result<std::vector<Device>> NvmlProvider::discover() {
   const Result<const Api*> nvml = api();
@@ -80,7 +83,8 @@ Result<Preparation> NvmlProvider::prepare(const Slice& slice) {
   return preparation;
 }
 
-std::vector<Process> NvmlProvider::slice_processes(std::string_view slice_id, const std::vector<uint32_t>& claimed) {
+std::vector<Process> NvmlProvider::slice_processes(std::string_view slice_id,
+                                                   const std::vector<uint32_t>& claimed) {
   std::vector<uint32_t> candidates = claimed;
   std::vector<Process> listed;
   const Result<const Api*> nvml = api();
@@ -100,7 +104,8 @@ std::vector<Process> NvmlProvider::slice_processes(std::string_view slice_id, co
 Status NvmlProvider::unprepare(std::string_view slice_id) {
   const Result<UsageReading> reading = pages_.usage(slice_id);
   std::vector<uint32_t> pids;
-  for (const Process& process : slice_processes(slice_id, reading ? reading->pids : std::vector<uint32_t>{})) {
+  for (const Process& process :
+       slice_processes(slice_id, reading ? reading->pids : std::vector<uint32_t>{})) {
     pids.push_back(process.pid);
   }
   if (Status status = kill_tenants(pids, pages_.usage_path(slice_id), kKillWait); !status) return status;
@@ -113,7 +118,8 @@ Result<SliceUsage> NvmlProvider::usage(std::string_view slice_id) {
   if (!reading) return fail(reading.error());
   // The tenant writes the page; the driver's own figure, which also knows contexts, cannot be talked down.
   uint64_t driver_bytes = 0;
-  for (const Process& process : slice_processes(slice_id, reading->pids)) driver_bytes += process.memory_bytes;
+  for (const Process& process : slice_processes(slice_id, reading->pids))
+    driver_bytes += process.memory_bytes;
   SliceUsage usage;
   usage.memory_bytes = std::max(reading->memory_bytes, driver_bytes);
   usage.memory_peak_bytes = std::max(reading->memory_peak_bytes, usage.memory_bytes);

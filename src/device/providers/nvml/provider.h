@@ -1,5 +1,5 @@
-// GPUs that NVML describes and the vgpu library divides: what the providers `nvidia` and `soft` have in common.
-// Contract: device/provider.h. A slice exists exactly when its folder of pages exists.
+// GPUs that NVML describes and the vgpu library divides: what the providers `nvidia` and `soft` have in
+// common. Contract: device/provider.h. A slice exists exactly when its folder of pages exists.
 #pragma once
 
 #include <memory>
@@ -41,7 +41,10 @@ class NvmlProvider : public Provider {
 
  protected:
   NvmlProvider(Identity identity, Options options, std::vector<Shown> extra)
-      : identity_(std::move(identity)), options_(std::move(options)), extra_(std::move(extra)), pages_(options_.pages_dir + "/" + identity_.provider) {}
+      : identity_(std::move(identity)),
+        options_(std::move(options)),
+        extra_(std::move(extra)),
+        pages_(options_.pages_dir + "/" + identity_.provider) {}
 
   // Loads the library; called again at the next use when it failed.
   virtual Result<std::unique_ptr<Api>> load() = 0;
@@ -59,7 +62,7 @@ class NvmlProvider : public Provider {
   std::vector<Shown> extra_;
   SlicePages pages_;
   std::unique_ptr<Api> api_;
-  std::unique_ptr<XidWatch> xids_;        // uses api_
+  std::unique_ptr<XidWatch> xids_;          // uses api_
   std::unique_ptr<FeedbackLoop> feedback_;  // uses api_; a thread
 };
 

@@ -13,7 +13,6 @@
 #include <optional>
 #include <utility>
 
-
 namespace tweendeck::device::nvml {
 namespace {
 
@@ -30,12 +29,14 @@ class Mapped {
   static Result<Mapped> open(const std::string& path, bool writable) {
     const int fd = ::open(path.c_str(), (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0) return fail(system_error(errno, "cannot open " + path));
-    struct stat info {};
+    struct stat info{};
     if (fstat(fd, &info) != 0 || static_cast<uint64_t>(info.st_size) != sizeof(Page)) {
       ::close(fd);
-      return fail(Reason::StateCorrupt, path + " does not have the size of a page", "remove the slice and make it again");
+      return fail(Reason::StateCorrupt, path + " does not have the size of a page",
+                  "remove the slice and make it again");
     }
-    void* memory = mmap(nullptr, sizeof(Page), writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd, 0);
+    void* memory =
+        mmap(nullptr, sizeof(Page), writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd, 0);
     const int error = errno;
     ::close(fd);
     if (memory == MAP_FAILED) return fail(system_error(error, "cannot map " + path));
@@ -67,7 +68,8 @@ Status check_id(std::string_view id) {
 Result<uint64_t> random_binding() {
   uint64_t value = 0;
   while (value == 0) {
-    if (getrandom(&value, sizeof(value), 0) != sizeof(value)) return fail(system_error(errno, "getrandom failed"));
+    if (getrandom(&value, sizeof(value), 0) != sizeof(value))
+      return fail(system_error(errno, "getrandom failed"));
   }
   return value;
 }
@@ -94,10 +96,13 @@ tw_vgpu_limit_set limit_set(const Share& share, const uint8_t (&uuid)[16]) {
   return set;
 }
 
-bool same(const tw_vgpu_limit_set& a, const tw_vgpu_limit_set& b) { return std::memcmp(&a, &b, sizeof(a)) == 0; }
+bool same(const tw_vgpu_limit_set& a, const tw_vgpu_limit_set& b) {
+  return std::memcmp(&a, &b, sizeof(a)) == 0;
+}
 
 // Writes all bytes beside `path` and renames, so that a reader or a crash never sees half a page.
-Status replace_file(const std::string& path, const void* head, size_t head_size, size_t total_size, mode_t mode) {
+Status replace_file(const std::string& path, const void* head, size_t head_size, size_t total_size,
+                    mode_t mode) {
   const std::string temporary = path + ".new";
   ::unlink(temporary.c_str());
   const int fd = ::open(temporary.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
@@ -105,7 +110,8 @@ Status replace_file(const std::string& path, const void* head, size_t head_size,
   Status status;
   // Space is taken now: a hole that cannot be filled later would end the tenant with SIGBUS.
   if (const int code = posix_fallocate(fd, 0, static_cast<off_t>(total_size)); code != 0) {
-    status = fail(system_error(code, "cannot reserve " + std::to_string(total_size) + " bytes for " + temporary));
+    status =
+        fail(system_error(code, "cannot reserve " + std::to_string(total_size) + " bytes for " + temporary));
   } else if (pwrite(fd, head, head_size, 0) != static_cast<ssize_t>(head_size)) {
     status = fail(system_error(errno, "cannot write " + temporary));
   } else if (fchmod(fd, mode) != 0) {  // whatever the umask is
@@ -119,15 +125,18 @@ Status replace_file(const std::string& path, const void* head, size_t head_size,
 }
 
 bool valid(const tw_vgpu_limits_page& page, std::string_view slice_id) {
-  return page.magic == TW_VGPU_LIMITS_MAGIC && page.abi == TW_VGPU_ABI && page.size == sizeof(page) && page.binding != 0 &&
+  return page.magic == TW_VGPU_LIMITS_MAGIC && page.abi == TW_VGPU_ABI && page.size == sizeof(page) &&
+         page.binding != 0 &&
          slice_id == std::string_view(page.slice_id, strnlen(page.slice_id, sizeof(page.slice_id)));
 }
 
 bool valid(const tw_vgpu_usage_page& page, uint64_t binding) {
-  return page.magic == TW_VGPU_USAGE_MAGIC && page.abi == TW_VGPU_ABI && page.size == sizeof(page) && page.binding == binding;
+  return page.magic == TW_VGPU_USAGE_MAGIC && page.abi == TW_VGPU_ABI && page.size == sizeof(page) &&
+         page.binding == binding;
 }
 
-Status create_limits(const std::string& path, std::string_view slice_id, const tw_vgpu_limit_set& set, uint64_t binding) {
+Status create_limits(const std::string& path, std::string_view slice_id, const tw_vgpu_limit_set& set,
+                     uint64_t binding) {
   tw_vgpu_limits_page page{};
   page.magic = TW_VGPU_LIMITS_MAGIC;
   page.abi = TW_VGPU_ABI;
@@ -151,8 +160,10 @@ Status create_usage(const std::string& path, uint64_t binding) {
   return replace_file(path, &head, sizeof(head), sizeof(*none), kUsageMode);
 }
 
-// The binding of the limits page that is there now, with `set` in force; nothing when there is no usable page.
-std::optional<uint64_t> update_limits(const std::string& path, std::string_view slice_id, const tw_vgpu_limit_set& set) {
+// The binding of the limits page that is there now, with `set` in force; nothing when there is no usable
+// page.
+std::optional<uint64_t> update_limits(const std::string& path, std::string_view slice_id,
+                                      const tw_vgpu_limit_set& set) {
   const auto page = Mapped<tw_vgpu_limits_page>::open(path, true);
   if (!page || !valid(**page, slice_id) || (*page)->boot != boot()) return std::nullopt;
   tw_vgpu_limit_set now;
@@ -229,7 +240,8 @@ Status SlicePages::write(const Slice& slice, std::string_view device_uuid) const
   const Result<tw_vgpu_limit_set> read_back = limits(slice.id);
   if (!read_back) return fail(read_back.error());
   if (!same(*read_back, set)) {
-    return fail(Reason::LimitsNotEnforced, limits_path(slice.id) + " does not hold what was written", "check the disk");
+    return fail(Reason::LimitsNotEnforced, limits_path(slice.id) + " does not hold what was written",
+                "check the disk");
   }
   return {};
 }
@@ -262,7 +274,8 @@ Result<tw_vgpu_limit_set> SlicePages::limits(std::string_view slice_id) const {
   tw_vgpu_limit_set set;
   uint64_t generation = 0;
   if (!valid(**page, slice_id) || !tw_vgpu_read_limits(page->get(), &set, &generation, kReadTries)) {
-    return fail(Reason::StateCorrupt, limits_path(slice_id) + " is not a limits page of slice " + std::string(slice_id));
+    return fail(Reason::StateCorrupt,
+                limits_path(slice_id) + " is not a limits page of slice " + std::string(slice_id));
   }
   return set;
 }
@@ -280,17 +293,20 @@ Result<UsageReading> SlicePages::usage(std::string_view slice_id) const {
   reading.throttled_ns = tw_vgpu_load(&device.throttled_ns);
   for (const uint64_t& count : device.refused) reading.refused += tw_vgpu_load(&count);
   for (uint32_t i = 0; i < tw_vgpu_slot_bound(&usage); ++i) {
-    if (const uint64_t owner = tw_vgpu_load(&usage.slots[i].owner)) reading.pids.push_back(tw_vgpu_owner_pid(owner));
+    if (const uint64_t owner = tw_vgpu_load(&usage.slots[i].owner))
+      reading.pids.push_back(tw_vgpu_owner_pid(owner));
   }
   return reading;
 }
 
-Result<std::vector<Owner>> SlicePages::reclaim(std::string_view slice_id, const std::function<bool(Owner)>& alive) const {
+Result<std::vector<Owner>> SlicePages::reclaim(std::string_view slice_id,
+                                               const std::function<bool(Owner)>& alive) const {
   if (Status status = check_id(slice_id); !status) return fail(status.error());
   const auto page = Mapped<tw_vgpu_usage_page>::open(usage_path(slice_id), true);
   if (!page) return fail(page.error());
-  struct stat name_space {};
-  if (::stat("/proc/self/ns/pid", &name_space) != 0) return fail(system_error(errno, "cannot read /proc/self/ns/pid"));
+  struct stat name_space{};
+  if (::stat("/proc/self/ns/pid", &name_space) != 0)
+    return fail(system_error(errno, "cannot read /proc/self/ns/pid"));
   std::vector<Owner> living;
   for (uint32_t i = 0; i < tw_vgpu_slot_bound(page->get()); ++i) {
     uint64_t* word = &(*page)->slots[i].owner;
@@ -307,7 +323,8 @@ Result<std::vector<Owner>> SlicePages::reclaim(std::string_view slice_id, const 
   return living;
 }
 
-Status SlicePages::write_feedback(std::string_view slice_id, const tw_vgpu_feedback& feedback, Nanos now) const {
+Status SlicePages::write_feedback(std::string_view slice_id, const tw_vgpu_feedback& feedback,
+                                  Nanos now) const {
   if (Status status = check_id(slice_id); !status) return status;
   const auto page = Mapped<tw_vgpu_limits_page>::open(limits_path(slice_id), true);
   if (!page) return fail(page.error());

@@ -1,8 +1,9 @@
 // The limits and usage pages of slices as files: <root>/<slice>/{limits,usage}.
 //
-// limits belongs to the node (0644); usage is writable by the tenant's user (0666). Their folder is 0700: a tenant
-// reaches its own two files through the mounts of its sandbox and nobody else's. Files are replaced by rename, and an
-// existing valid page is changed in place, because tenants have it mapped. Blocking; one thread at a time per slice.
+// limits belongs to the node (0644); usage is writable by the tenant's user (0666). Their folder is 0700: a
+// tenant reaches its own two files through the mounts of its sandbox and nobody else's. Files are replaced by
+// rename, and an existing valid page is changed in place, because tenants have it mapped. Blocking; one
+// thread at a time per slice.
 #pragma once
 
 #include <cstdint>
@@ -38,8 +39,8 @@ class SlicePages {
   std::string limits_path(std::string_view slice_id) const { return folder(slice_id) + "/limits"; }
   std::string usage_path(std::string_view slice_id) const { return folder(slice_id) + "/usage"; }
 
-  // Makes or updates both pages and reads the limits back. Errors: InvalidArgument (id or UUID), DiskFull, IoError,
-  // PermissionDenied, LimitsNotEnforced (read back differs).
+  // Makes or updates both pages and reads the limits back. Errors: InvalidArgument (id or UUID), DiskFull,
+  // IoError, PermissionDenied, LimitsNotEnforced (read back differs).
   Status write(const Slice& slice, std::string_view device_uuid) const;
   Status remove(std::string_view slice_id) const;
   Result<std::vector<std::string>> list() const;
@@ -49,7 +50,8 @@ class SlicePages {
   Result<UsageReading> usage(std::string_view slice_id) const;
 
   // Frees the slots whose process `alive` denies and answers those that remain.
-  Result<std::vector<Owner>> reclaim(std::string_view slice_id, const std::function<bool(Owner)>& alive) const;
+  Result<std::vector<Owner>> reclaim(std::string_view slice_id,
+                                     const std::function<bool(Owner)>& alive) const;
   // Feedback for the slice's first device; `sequence` and `stamp_ns` are set here.
   Status write_feedback(std::string_view slice_id, const tw_vgpu_feedback& feedback, Nanos now) const;
   Result<tw_vgpu_feedback> feedback(std::string_view slice_id) const;

@@ -30,7 +30,7 @@ class SlicePagesTest : public ::testing::Test {
     return s;
   }
   static uint64_t inode(const std::string& path) {
-    struct stat info {};
+    struct stat info{};
     return stat(path.c_str(), &info) == 0 ? info.st_ino : 0;
   }
   void overwrite(const std::string& path, uint64_t offset, uint64_t value) {
@@ -56,20 +56,22 @@ TEST_F(SlicePagesTest, HoldsWhatTheSliceMayUse) {
 
 TEST_F(SlicePagesTest, OnlyTheUsagePageIsForTheTenant) {
   ASSERT_TRUE(pages_->write(slice(1 << 30, 30), kUuid));
-  struct stat info {};
+  struct stat info{};
   ASSERT_EQ(stat(pages_->limits_path("chat-1").c_str(), &info), 0);
   EXPECT_EQ(info.st_mode & 0777, 0644u);
   ASSERT_EQ(stat(pages_->usage_path("chat-1").c_str(), &info), 0);
   EXPECT_EQ(info.st_mode & 0777, 0666u);
   EXPECT_EQ(static_cast<size_t>(info.st_size), sizeof(tw_vgpu_usage_page));
-  EXPECT_GE(static_cast<size_t>(info.st_blocks) * 512, sizeof(tw_vgpu_usage_page)) << "holes could end a tenant with SIGBUS";
+  EXPECT_GE(static_cast<size_t>(info.st_blocks) * 512, sizeof(tw_vgpu_usage_page))
+      << "holes could end a tenant with SIGBUS";
   ASSERT_EQ(stat((root_ + "/vgpu/soft/chat-1").c_str(), &info), 0);
   EXPECT_EQ(info.st_mode & 0777, 0700u);
 }
 
 TEST_F(SlicePagesTest, ANewShareIsWrittenInPlaceBecauseTenantsHaveThePageMapped) {
   ASSERT_TRUE(pages_->write(slice(1 << 30, 30), kUuid));
-  const uint64_t limits_inode = inode(pages_->limits_path("chat-1")), usage_inode = inode(pages_->usage_path("chat-1"));
+  const uint64_t limits_inode = inode(pages_->limits_path("chat-1")),
+                 usage_inode = inode(pages_->usage_path("chat-1"));
   ASSERT_TRUE(pages_->write(slice(2u << 30, 50), kUuid));
   EXPECT_EQ(inode(pages_->limits_path("chat-1")), limits_inode);
   EXPECT_EQ(inode(pages_->usage_path("chat-1")), usage_inode);
@@ -141,8 +143,9 @@ TEST(Uuid, RefusesWhatIsNotOne) {
   EXPECT_TRUE(parse_uuid(kUuid, bytes));
   EXPECT_EQ(bytes[15], 0xef);
   EXPECT_TRUE(parse_uuid("MIG-01234567-89AB-cdef-0123-456789abcdef", bytes));
-  for (const char* bad : {"", "GPU-", "01234567-89ab-cdef-0123-456789abcdef", "GPU-01234567-89ab-cdef-0123-456789abcde",
-                          "GPU-01234567-89ab-cdef-0123-456789abcdef0", "GPU-01234567x89ab-cdef-0123-456789abcdef"}) {
+  for (const char* bad :
+       {"", "GPU-", "01234567-89ab-cdef-0123-456789abcdef", "GPU-01234567-89ab-cdef-0123-456789abcde",
+        "GPU-01234567-89ab-cdef-0123-456789abcdef0", "GPU-01234567x89ab-cdef-0123-456789abcdef"}) {
     EXPECT_FALSE(parse_uuid(bad, bytes)) << bad;
   }
 }

@@ -31,7 +31,7 @@ bool line_maps(const std::string& line, const struct stat& file) {
 }  // namespace
 
 bool maps_file(uint32_t pid, const std::string& path) {
-  struct stat file {};
+  struct stat file{};
   if (stat(path.c_str(), &file) != 0) return false;
   std::ifstream maps("/proc/" + std::to_string(pid) + "/maps");
   for (std::string line; std::getline(maps, line);) {
@@ -47,7 +47,8 @@ std::optional<uint64_t> start_ticks(uint32_t pid) {
   const size_t name_end = text.rfind(')');
   if (name_end == std::string::npos) return std::nullopt;
   std::istringstream fields(text.substr(name_end + 1));
-  constexpr int kFieldsBetweenStateAndThreads = 16;  // fields 4 to 19; 20 is threads, 21 skipped, 22 the start
+  constexpr int kFieldsBetweenStateAndThreads =
+      16;  // fields 4 to 19; 20 is threads, 21 skipped, 22 the start
   std::string state, skipped;
   uint64_t threads = 0, start = 0;
   fields >> state;
@@ -67,7 +68,8 @@ std::vector<uint32_t> tenants(const std::vector<uint32_t>& candidates, const std
 
 Status kill_tenants(const std::vector<uint32_t>& pids, const std::string& usage_path, Nanos wait) {
   for (const uint32_t pid : pids) {
-    // The descriptor pins the process: should the pid be reused between check and signal, nothing else is hit.
+    // The descriptor pins the process: should the pid be reused between check and signal, nothing else is
+    // hit.
     const int fd = static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
     if (fd < 0) continue;  // it has ended already
     bool gone = true;
@@ -77,7 +79,8 @@ Status kill_tenants(const std::vector<uint32_t>& pids, const std::string& usage_
     }
     close(fd);
     if (!gone) {
-      return fail(Reason::Timeout, "process " + std::to_string(pid) + " of the slice did not end after SIGKILL",
+      return fail(Reason::Timeout,
+                  "process " + std::to_string(pid) + " of the slice did not end after SIGKILL",
                   "it is stuck in the driver; see dmesg");
     }
   }

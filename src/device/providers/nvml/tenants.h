@@ -1,5 +1,5 @@
-// Which processes run inside a slice, and ending them. A usage page is written by the tenant, so a pid found there
-// is believed only when that process has this very page mapped. Linux only; blocking.
+// Which processes run inside a slice, and ending them. A usage page is written by the tenant, so a pid found
+// there is believed only when that process has this very page mapped. Linux only; blocking.
 #pragma once
 
 #include <cstdint>

@@ -27,7 +27,8 @@ constexpr size_t kMaxToolOutput = 4096;
 class SoftProvider final : public nvml::NvmlProvider {
  public:
   explicit SoftProvider(const SoftOptions& options)
-      : NvmlProvider({.provider = "soft", .id_prefix = "soft", .vendor = "Tweendeck", .simulated = true}, options.pages,
+      : NvmlProvider({.provider = "soft", .id_prefix = "soft", .vendor = "Tweendeck", .simulated = true},
+                     options.pages,
                      {{"LD_LIBRARY_PATH", options.libraries, "softgpu"},
                       {kStateVariable, options.model_path, "softgpu-model", false}}),
         library_(options.libraries + "/libnvidia-ml.so.1") {}
@@ -35,7 +36,8 @@ class SoftProvider final : public nvml::NvmlProvider {
  private:
   Result<std::unique_ptr<nvml::Api>> load() override {
     auto api = nvml::Api::load(library_);
-    // These devices were asked for: a library that is there and does not load is a fault, not "no such devices".
+    // These devices were asked for: a library that is there and does not load is a fault, not "no such
+    // devices".
     if (!api && api.error().reason == Reason::DriverMissing) {
       return fail(Reason::DriverError, api.error().message, "run `make build`");
     }
@@ -94,7 +96,8 @@ Status write_model(const SoftOptions& options, const std::string& path) {
   const Result<ToolRun> run = run_tool({options.tool, "create", "--cards", options.cards, path});
   if (!run) return fail(run.error());
   if (!WIFEXITED(run->status) || WEXITSTATUS(run->status) != 0) {
-    return fail(Reason::InvalidArgument, "no software GPUs '" + options.cards + "': " + std::string(trim(run->output)),
+    return fail(Reason::InvalidArgument,
+                "no software GPUs '" + options.cards + "': " + std::string(trim(run->output)),
                 "give a count and a model, for example 2:H100-80G");
   }
   return {};
@@ -103,11 +106,14 @@ Status write_model(const SoftOptions& options, const std::string& path) {
 Status create_model(const SoftOptions& options) {
   const std::string temporary = options.model_path + kNewSuffix;
   if (Status written = write_model(options, temporary); !written) return written;
-  if (chmod(temporary.c_str(), kModelMode) != 0) return fail(system_error(errno, "cannot open up " + temporary));
+  if (chmod(temporary.c_str(), kModelMode) != 0)
+    return fail(system_error(errno, "cannot open up " + temporary));
   return {};
 }
 
-std::string stamp_path(const std::string& model_path) { return model_path + ".cards"; }
+std::string stamp_path(const std::string& model_path) {
+  return model_path + ".cards";
+}
 
 // The model's clock starts anew with each boot, so a model lives for one boot.
 std::string stamp(const SoftOptions& options) {
@@ -118,8 +124,8 @@ Status ensure_model(const SoftOptions& options) {
   const std::string stamp_file = stamp_path(options.model_path);
   if (std::filesystem::exists(options.model_path) && read_file(stamp_file) == stamp(options)) return {};
   if (Status made = make_folder_of(options.model_path); !made) return made;
-  // Cards that cannot be made leave the old ones as they are. Afterwards a crash between the steps makes the model anew
-  // at the next start.
+  // Cards that cannot be made leave the old ones as they are. Afterwards a crash between the steps makes the
+  // model anew at the next start.
   if (Status status = create_model(options); !status) return status;
   ::unlink(stamp_file.c_str());
   if (rename((options.model_path + kNewSuffix).c_str(), options.model_path.c_str()) != 0) {
@@ -133,9 +139,11 @@ Status ensure_model(const SoftOptions& options) {
 }
 
 Status check_files(const SoftOptions& options) {
-  for (const std::string& needed : {options.tool, options.libraries + "/libnvidia-ml.so.1", options.libraries + "/libcuda.so.1"}) {
+  for (const std::string& needed :
+       {options.tool, options.libraries + "/libnvidia-ml.so.1", options.libraries + "/libcuda.so.1"}) {
     if (::access(needed.c_str(), R_OK) != 0) {
-      return fail(Reason::DriverMissing, "the software GPU's file " + needed + " is missing", "run `make build`");
+      return fail(Reason::DriverMissing, "the software GPU's file " + needed + " is missing",
+                  "run `make build`");
     }
   }
   return {};
@@ -167,7 +175,8 @@ std::string remembered_soft_cards(const std::string& model_path) {
 
 Status remove_soft_cards(const std::string& model_path) {
   for (const std::string& path : {stamp_path(model_path), model_path}) {
-    if (::unlink(path.c_str()) != 0 && errno != ENOENT) return fail(system_error(errno, "cannot remove " + path));
+    if (::unlink(path.c_str()) != 0 && errno != ENOENT)
+      return fail(system_error(errno, "cannot remove " + path));
   }
   return {};
 }

@@ -27,7 +27,9 @@ class SoftProviderTest : public ::testing::Test {
     char folder[] = "/tmp/tw-soft-XXXXXX";
     ASSERT_NE(mkdtemp(folder), nullptr);
     root_ = folder;
-    options_ = {.pages = {.pages_dir = root_ + "/vgpu", .vgpu_library = built("lib/libtweendeck-vgpu.so"), .sandboxed = true},
+    options_ = {.pages = {.pages_dir = root_ + "/vgpu",
+                          .vgpu_library = built("lib/libtweendeck-vgpu.so"),
+                          .sandboxed = true},
                 .cards = "2:A10",
                 .model_path = root_ + "/softgpu/model",
                 .libraries = built("lib/softgpu"),
@@ -95,7 +97,7 @@ TEST_F(SoftProviderTest, PreparesKeepsAndRemovesASlice) {
 
 TEST_F(SoftProviderTest, ARestartedDaemonKeepsTheModelThatReplicasUse) {
   const auto inode = [&] {
-    struct stat info {};
+    struct stat info{};
     return stat(options_.model_path.c_str(), &info) == 0 ? info.st_ino : 0;
   };
   ASSERT_TRUE(make_soft_provider(options_));
@@ -113,7 +115,8 @@ TEST_F(SoftProviderTest, RemembersItsCardsUntilTheyAreRemoved) {
   EXPECT_EQ(remembered_soft_cards(options_.model_path), "2:A10");
   options_.cards = "2:RTX-9999";
   ASSERT_FALSE(make_soft_provider(options_));
-  EXPECT_EQ(remembered_soft_cards(options_.model_path), "2:A10") << "cards that cannot be made change nothing";
+  EXPECT_EQ(remembered_soft_cards(options_.model_path), "2:A10")
+      << "cards that cannot be made change nothing";
   ASSERT_TRUE(remove_soft_cards(options_.model_path));
   ASSERT_TRUE(remove_soft_cards(options_.model_path));
   EXPECT_EQ(remembered_soft_cards(options_.model_path), "");
