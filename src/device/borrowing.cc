@@ -129,7 +129,8 @@ std::vector<ShareGrant> Borrowing::decide(Nanos now, const std::vector<SliceActi
                                   ? grant.effective_permille - slices[i].floor_permille
                                   : 0;
     grant.wants_more = seen_[slices[i].id].wants_more;
-    busy_ = busy_ || grant.wants_more || grant.borrowed_permille > 0;
+    const bool can_borrow = ceiling_of(slices[i]) > slices[i].floor_permille;
+    busy_ = busy_ || (grant.wants_more && can_borrow) || grant.borrowed_permille > 0;
   }
   return grants;
 }

@@ -60,7 +60,7 @@ class Borrowing {
   std::vector<ShareGrant> decide(Nanos now, const std::vector<SliceActivity>& slices,
                                  uint32_t others_permille);
 
-  // Whether the last round found anybody waiting or borrowing, so that the next is due after kBorrowPeriod.
+  // Whether the last round found anybody who borrows or could, so that the next is due after kBorrowPeriod.
   bool is_busy() const { return busy_; }
 
  private:

@@ -40,10 +40,11 @@ extern "C" {
 #define TW_VGPU_USAGE_MAGIC 0x3153555550475654ull  /* "TVGPUUS1" */
 
 enum {
-  TW_VGPU_ABI = 1,          /* version that this header describes */
-  TW_VGPU_MAX_DEVICES = 16, /* devices of one slice */
-  TW_VGPU_MAX_SLOTS = 256,  /* processes of one slice at once */
-  TW_VGPU_WHOLE = 1000,     /* compute is in permille of the device */
+  TW_VGPU_ABI = 1,                         /* version that this header describes */
+  TW_VGPU_MAX_DEVICES = 16,                /* devices of one slice */
+  TW_VGPU_MAX_SLOTS = 256,                 /* processes of one slice at once */
+  TW_VGPU_WHOLE = 1000,                    /* compute is in permille of the device */
+  TW_VGPU_EFFECTIVE_MAX_AGE_NS = 50000000, /* a lent share that is older has been called back */
 };
 
 /* What device memory is used for; index of the books and counters by kind. Values are part of the layout. */
@@ -77,13 +78,14 @@ struct tw_vgpu_device_limit {
   uint8_t uuid[16];                  /* as cuDeviceGetUuid gives it */
   uint64_t memory_bytes;             /* 0 = not limited */
   uint32_t compute_floor_permille;   /* share that is the slice's own */
-  uint32_t compute_ceiling_permille; /* share it may use when others are idle; enforced; 0 or >= 1000 = not
-                                        limited */
+  uint32_t compute_ceiling_permille; /* share it may use when others are idle; 0 or >= 1000 = not limited */
   uint32_t weight;                   /* among borrowers of an idle share */
   int32_t priority;                  /* higher goes first */
   uint32_t flags;                    /* TW_VGPU_FLAG_* */
   uint32_t run_ahead_us;             /* GPU time one process may have queued; 0 = the library's default */
-  uint64_t reserved[2];
+  uint32_t memory_wait_ms; /* how long an allocation above the limit waits for room; 0 = not at all */
+  uint32_t reserved32;
+  uint64_t reserved[1];
 };
 TW_VGPU_ASSERT(sizeof(struct tw_vgpu_device_limit) == 64, "layout");
 
@@ -102,7 +104,12 @@ struct tw_vgpu_feedback {
   uint64_t stamp_ns;
   uint64_t slice_busy_ns;   /* GPU time of the slice's processes since the page was made */
   uint64_t others_permille; /* how busy everybody else kept the device in the last period */
-  uint64_t reserved[4];
+  /* Borrowing, written by another round than the fields above: the share that the slice may use while
+   * effective_stamp_ns is at most TW_VGPU_EFFECTIVE_MAX_AGE_NS old, within floor and ceiling. 0 = none lent.
+   */
+  uint64_t effective_permille;
+  uint64_t effective_stamp_ns; /* written last */
+  uint64_t reserved[2];
 };
 TW_VGPU_ASSERT(sizeof(struct tw_vgpu_feedback) == 64, "layout");
 
