@@ -1,0 +1,306 @@
+// What the vgpu library adds to a driver call, measured as a difference in one process: short batches of the
+// driver's own function and of the one that the process would find take turns, and the median of their
+// differences counts.
+//
+//   vgpu_cost pages DIR UUID BYTES PERMILLE   writes the two pages of a slice (UUID: 32 hex digits)
+//   vgpu_cost launch THREADS | newest LIVE | random LIVE | info
+//                                             one JSON object: bare, added ns per call (per pair for memory)
+//   vgpu_cost table LIVE                      a bare hash table's insert + erase, ns per pair
+//   vgpu_cost count CASE LIVE ours|bare N     N calls inside count_these(), for an instruction counter
+//   vgpu_cost init                            ns of cuInit in this process
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "bare_table.h"
+#include "vgpu/page.h"
+
+namespace {
+
+constexpr int kRounds = 400;
+constexpr uint64_t kBytes = 4096;
+constexpr uint32_t kRandomBatch = 1024;
+constexpr uint32_t kLaunchBatch = 20'000;
+constexpr uint32_t kPairBatch = 2'000;
+constexpr uint64_t kBinding = 0x5eed;
+
+using Alloc = int(uint64_t*, size_t);
+using Free = int(uint64_t);
+using Info = int(size_t*, size_t*);
+using Launch = int(void*, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void*, void**,
+                   void**);
+
+[[noreturn]] void stop(const char* what, const char* about) {
+  std::fprintf(stderr, "vgpu_cost: %s%s\n", what, about);
+  std::exit(1);
+}
+
+double now_ns() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<double>(now.tv_sec) * 1e9 + static_cast<double>(now.tv_nsec);
+}
+
+void* driver() {
+  static void* const library = dlopen("libcuda.so.1", RTLD_NOW);
+  if (library == nullptr) stop("no driver: ", dlerror());
+  return library;
+}
+
+template <class F>
+F* found(const char* name) {
+  void* address = dlsym(driver(), name);
+  if (address == nullptr) stop("the driver has no ", name);
+  return reinterpret_cast<F*>(address);
+}
+
+template <class F>
+F* bare(const char* name) {
+  return reinterpret_cast<F*>(found<void*(const char*)>("tw_null_call")(name));
+}
+
+void start_driver() {
+  void* context = nullptr;
+  if (found<int(unsigned)>("cuInit")(0) != 0) stop("cuInit failed", "");
+  if (found<int(void**, int)>("cuDevicePrimaryCtxRetain")(&context, 0) != 0) stop("no context", "");
+  if (found<int(void*)>("cuCtxSetCurrent")(context) != 0) stop("the context cannot be made current", "");
+}
+
+void write_file(const std::string& path, const void* data, size_t size) {
+  const int fd = open(path.c_str(), O_CREAT | O_WRONLY | O_TRUNC | O_CLOEXEC, 0600);
+  if (fd < 0 || write(fd, data, size) != static_cast<ssize_t>(size)) stop("cannot write ", path.c_str());
+  close(fd);
+}
+
+int pages(const std::string& directory, const std::string& uuid, uint64_t bytes, uint32_t permille) {
+  if (uuid.size() != 32) stop("not 32 hex digits: ", uuid.c_str());
+  auto limits = std::make_unique<tw_vgpu_limits_page>();
+  auto usage = std::make_unique<tw_vgpu_usage_page>();
+  *limits = {};
+  *usage = {};
+  limits->magic = TW_VGPU_LIMITS_MAGIC;
+  usage->magic = TW_VGPU_USAGE_MAGIC;
+  limits->abi = limits->abi_min = usage->abi = usage->abi_min = TW_VGPU_ABI;
+  limits->size = sizeof(*limits);
+  usage->size = sizeof(*usage);
+  limits->binding = usage->binding = kBinding;
+  limits->sets[0].device_count = 1;
+  tw_vgpu_device_limit& device = limits->sets[0].devices[0];
+  for (size_t i = 0; i < sizeof(device.uuid); ++i)
+    device.uuid[i] = static_cast<uint8_t>(std::stoul(uuid.substr(2 * i, 2), nullptr, 16));
+  device.memory_bytes = bytes;
+  device.compute_floor_permille = device.compute_ceiling_permille = permille;
+  mkdir(directory.c_str(), 0700);
+  write_file(directory + "/limits", limits.get(), sizeof(*limits));
+  write_file(directory + "/usage", usage.get(), sizeof(*usage));
+  return 0;
+}
+
+// One side of a comparison: `run` makes `calls` calls.
+using Batch = std::function<void(uint32_t calls)>;
+
+double median(std::vector<double> values) {
+  std::nth_element(values.begin(), values.begin() + static_cast<long>(values.size() / 2), values.end());
+  return values[values.size() / 2];
+}
+
+double timed(const Batch& batch, uint32_t calls) {
+  const double started = now_ns();
+  batch(calls);
+  return (now_ns() - started) / calls;
+}
+
+void report(std::vector<double> bare_ns, std::vector<double> added_ns) {
+  std::printf("{\"bare_ns\": %.2f, \"added_ns\": %.2f}\n", median(std::move(bare_ns)),
+              median(std::move(added_ns)));
+}
+
+int compare(const Batch& without, const Batch& with, uint32_t calls) {
+  std::vector<double> bare_ns, added_ns;
+  timed(without, calls);
+  timed(with, calls);
+  for (int round = 0; round < kRounds; ++round) {
+    bare_ns.push_back(timed(without, calls));
+    added_ns.push_back(timed(with, calls) - bare_ns.back());
+  }
+  report(std::move(bare_ns), std::move(added_ns));
+  return 0;
+}
+
+Batch launches(Launch* launch) {
+  static char kernel = 0;  // any address names a kernel to a driver that runs none
+  return [launch](uint32_t calls) {
+    for (uint32_t i = 0; i < calls; ++i) {
+      if (launch(&kernel, 64, 1, 1, 256, 1, 1, 0, nullptr, nullptr, nullptr) != 0)
+        stop("a launch failed", "");
+    }
+  };
+}
+
+// All threads measure the same side at the same time: a spin barrier holds them together.
+int compare_threads(uint32_t threads, const Batch& without, const Batch& with, uint32_t calls) {
+  std::atomic<uint32_t> arrived = 0;
+  const auto meet = [&](uint32_t turn) {
+    ++arrived;
+    while (arrived < turn * threads) {
+    }
+  };
+  std::vector<std::vector<double>> bare_ns(threads), added_ns(threads);
+  std::vector<std::thread> running;
+  for (uint32_t me = 0; me < threads; ++me) {
+    running.emplace_back([&, me] {
+      uint32_t turn = 0;
+      timed(with, calls);
+      for (int round = 0; round < kRounds; ++round) {
+        meet(++turn);
+        bare_ns[me].push_back(timed(without, calls));
+        meet(++turn);
+        added_ns[me].push_back(timed(with, calls) - bare_ns[me].back());
+      }
+    });
+  }
+  for (std::thread& thread : running) thread.join();
+  for (uint32_t i = 1; i < threads; ++i) {
+    bare_ns[0].insert(bare_ns[0].end(), bare_ns[i].begin(), bare_ns[i].end());
+    added_ns[0].insert(added_ns[0].end(), added_ns[i].begin(), added_ns[i].end());
+  }
+  report(std::move(bare_ns[0]), std::move(added_ns[0]));
+  return 0;
+}
+
+std::vector<uint64_t> fill(Alloc* alloc, uint32_t live) {
+  std::vector<uint64_t> addresses(live);
+  for (uint64_t& address : addresses) {
+    if (alloc(&address, kBytes) != 0) stop("an allocation was refused", "");
+  }
+  return addresses;
+}
+
+Batch newest(Alloc* alloc, Free* release) {
+  return [=](uint32_t calls) {
+    for (uint32_t i = 0; i < calls; ++i) {
+      uint64_t address = 0;
+      if (alloc(&address, kBytes) != 0 || release(address) != 0) stop("an allocation failed", "");
+    }
+  };
+}
+
+// Frees `calls` random ones of the live, then allocates as many. Both sides draw from the same stream.
+Batch random_pairs(Alloc* alloc, Free* release, std::vector<uint64_t>& live) {
+  auto random = std::make_shared<std::minstd_rand>(1);
+  return [=, &live](uint32_t calls) {
+    for (uint32_t i = 0; i < calls; ++i) {
+      std::swap(live[(*random)() % (live.size() - i)], live[live.size() - 1 - i]);
+      if (release(live[live.size() - 1 - i]) != 0) stop("a free failed", "");
+    }
+    for (uint32_t i = 0; i < calls; ++i) {
+      if (alloc(&live[live.size() - 1 - i], kBytes) != 0) stop("an allocation was refused", "");
+    }
+  };
+}
+
+struct Case {
+  Batch without, with;
+  uint32_t batch;
+};
+
+Case make_case(const std::string& name, uint32_t live, std::vector<uint64_t>& ours,
+               std::vector<uint64_t>& theirs) {
+  if (name == "launch")
+    return {launches(bare<Launch>("cuLaunchKernel")), launches(found<Launch>("cuLaunchKernel")),
+            kLaunchBatch};
+  if (name == "info") {
+    const auto ask = [](Info* info) {
+      return [info](uint32_t calls) {
+        size_t free_bytes = 0, total = 0;
+        for (uint32_t i = 0; i < calls; ++i) info(&free_bytes, &total);
+      };
+    };
+    return {ask(bare<Info>("cuMemGetInfo_v2")), ask(found<Info>("cuMemGetInfo_v2")), kPairBatch};
+  }
+  auto* const our_alloc = found<Alloc>("cuMemAlloc_v2");
+  auto* const our_free = found<Free>("cuMemFree_v2");
+  auto* const bare_alloc = bare<Alloc>("cuMemAlloc_v2");
+  auto* const bare_free = bare<Free>("cuMemFree_v2");
+  ours = fill(our_alloc, live);
+  if (name == "newest") return {newest(bare_alloc, bare_free), newest(our_alloc, our_free), kPairBatch};
+  if (name != "random") stop("no such case: ", name.c_str());
+  theirs = fill(bare_alloc, live);
+  return {random_pairs(bare_alloc, bare_free, theirs), random_pairs(our_alloc, our_free, ours),
+          std::min(kRandomBatch, live)};
+}
+
+int table(uint32_t live) {
+  BareTable entries(live);
+  std::vector<uint64_t> theirs, nothing, keys;
+  start_driver();
+  for (const uint64_t key : fill(bare<Alloc>("cuMemAlloc_v2"), live)) {
+    entries.insert(key, {key, key, key});
+    keys.push_back(key);
+  }
+  auto random = std::minstd_rand(1);
+  std::vector<double> pair_ns;
+  for (int round = 0; round < kRounds; ++round) {
+    pair_ns.push_back(timed(
+        [&](uint32_t calls) {
+          for (uint32_t i = 0; i < calls; ++i) {
+            std::swap(keys[random() % (keys.size() - i)], keys[keys.size() - 1 - i]);
+            if (!entries.erase(keys[keys.size() - 1 - i])) stop("a key is missing", "");
+          }
+          for (uint32_t i = 0; i < calls; ++i) entries.insert(keys[keys.size() - 1 - i], {i, i, i});
+        },
+        kRandomBatch));
+  }
+  std::printf("{\"pair_ns\": %.2f}\n", median(std::move(pair_ns)));
+  return 0;
+}
+
+int init() {
+  auto* const start = found<int(unsigned)>("cuInit");
+  const double started = now_ns();
+  if (start(0) != 0) stop("cuInit failed", "");
+  std::printf("{\"init_ns\": %.0f}\n", now_ns() - started);
+  return 0;
+}
+
+}  // namespace
+
+extern "C" __attribute__((noinline)) void count_these(const Batch* batch, uint32_t calls) {
+  (*batch)(calls);
+}
+
+int main(int count, char** words) {
+  const std::vector<std::string> args(words + 1, words + count);
+  const auto number = [&](size_t i) { return static_cast<uint32_t>(std::stoul(args.at(i))); };
+  if (args.empty()) stop("see the head of cost.cc for the modes", "");
+  if (args[0] == "pages") return pages(args.at(1), args.at(2), std::stoull(args.at(3)), number(4));
+  if (args[0] == "init") return init();
+  if (args[0] == "table") return table(number(1));
+  start_driver();
+  std::vector<uint64_t> ours, theirs;
+  if (args[0] == "count") {
+    const Case it = make_case(args.at(1), number(2), ours, theirs);
+    const Batch& side = args.at(3) == "ours" ? it.with : it.without;
+    side(std::min(number(4), it.batch));
+    count_these(&side, number(4));
+    return 0;
+  }
+  const uint32_t size = args.size() > 1 ? number(1) : 1;
+  const Case it = make_case(args[0], size, ours, theirs);
+  if (args[0] == "launch" && size > 1) return compare_threads(size, it.without, it.with, it.batch);
+  return compare(it.without, it.with, it.batch);
+}
