@@ -45,6 +45,7 @@ enum {
   TW_VGPU_MAX_SLOTS = 256,                 /* processes of one slice at once */
   TW_VGPU_WHOLE = 1000,                    /* compute is in permille of the device */
   TW_VGPU_EFFECTIVE_MAX_AGE_NS = 50000000, /* a lent share that is older has been called back */
+  TW_VGPU_YIELD_MAX_NS = 20000000,         /* a launch yields no longer than this at a time */
 };
 
 /* What device memory is used for; index of the books and counters by kind. Values are part of the layout. */
@@ -109,7 +110,8 @@ struct tw_vgpu_feedback {
    */
   uint64_t effective_permille;
   uint64_t effective_stamp_ns; /* written last */
-  uint64_t reserved[2];
+  uint64_t yield_until_ns;     /* a higher class is active: launches wait, at most TW_VGPU_YIELD_MAX_NS */
+  uint64_t others_active_ns;   /* when others were last seen to use the device; 0 = not told */
 };
 TW_VGPU_ASSERT(sizeof(struct tw_vgpu_feedback) == 64, "layout");
 
@@ -153,14 +155,22 @@ struct tw_vgpu_book {
   uint64_t used_bytes;    /* granted by the driver, or about to be */
   uint64_t pending_bytes; /* asked for; not yet checked against the limit */
   uint64_t by_kind[TW_VGPU_KINDS];
-  uint64_t reserved[2];
+  uint64_t queued_until_ns; /* when the work that the process has queued will be done, by its own estimate */
+  uint64_t reserved;
 };
 TW_VGPU_ASSERT(sizeof(struct tw_vgpu_book) == 128, "layout");
 
 /* What the slice does on one device. Counters only grow. */
 struct tw_vgpu_device_usage {
   uint64_t share_used_until_ns; /* the token bucket; see bucket.h */
-  uint64_t reserved_bucket[7];  /* the bucket has a cache line of its own */
+  uint64_t share_permille;      /* the share that the bucket is scaled for */
+  uint64_t unlearned;           /* who has the slice's one launch of unknown length in flight */
+  /* Demand, for the node: when a thread last launched, last waited for the share, and began to wait. Written
+   * at the end of a lease (at most 1 ms of GPU time), and at least every 5 ms while a thread waits. */
+  uint64_t last_launch_ns;
+  uint64_t last_wait_ns;
+  uint64_t want_since_ns;
+  uint64_t reserved_bucket[2]; /* the bucket has a cache line of its own */
   uint64_t memory_peak_bytes;
   uint64_t contender; /* who goes first when reservations collide; advice only, see books.h */
   uint64_t contender_since_ns;
@@ -176,8 +186,13 @@ struct tw_vgpu_device_usage {
   uint64_t trim_permille;         /* what part of a measured interval is the slice's own; 0 = all of it */
   uint64_t settled_slice_busy_ns; /* feedback and charge at the last settlement */
   uint64_t settled_charged_ns;
-  uint64_t shared; /* 1 = others used the device in the last feedback period */
-  uint64_t reserved[22];
+  uint64_t shared;       /* 1 = others used the device in the last feedback period */
+  uint64_t estimated_ns; /* charged_ns before the trim */
+  uint64_t
+      window_busy_ns; /* what the trim is made of: the last seconds as the node and the library see them */
+  uint64_t window_estimated_ns;
+  uint64_t yielded_ns; /* time that threads waited for a higher class */
+  uint64_t reserved[18];
 };
 TW_VGPU_ASSERT(sizeof(struct tw_vgpu_device_usage) == 512, "layout");
 

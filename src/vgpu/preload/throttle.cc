@@ -6,8 +6,8 @@
 #include "vgpu/bucket.h"
 #include "vgpu/durations.h"
 #include "vgpu/preload/calls.h"
+#include "vgpu/preload/clock.h"
 #include "vgpu/preload/tenant.h"
-#include "vgpu/system.h"
 
 namespace tweendeck::vgpu {
 namespace {
@@ -16,6 +16,7 @@ constexpr uint32_t kMaxLanes = 16;    // contexts of one process that are measur
 constexpr uint32_t kMaxFlights = 64;  // measured launches of one context that have not been settled
 constexpr uint64_t kPausedSleepNs = 1'000'000;
 constexpr uint64_t kLongestSleepNs = 1'000'000;
+constexpr uint64_t kWaitGapNs = 10'000'000;  // a wait this long after the last is a new one
 constexpr uint64_t kFlightSleepNs = 30'000;
 constexpr uint64_t kFullTrim = 1000;
 constexpr uint64_t kLowestTrim = 50;
@@ -134,7 +135,7 @@ void settle(Lane& lane, const Flight& flight, int device, const tw_vgpu_device_l
   const uint64_t charge = charge_of(flight.key, measured, shared);
   g_durations.update(flight.key, measured, tw_vgpu_load(&shared.shared) == 0);
   tw_vgpu_count(&shared.charged_ns, charge);
-  bucket_charge(&shared.share_used_until_ns, kLinux.now_ns(),
+  bucket_charge(&shared.share_used_until_ns, device_now_ns(),
                 static_cast<int64_t>(charge) - static_cast<int64_t>(flight.charged_ns),
                 limit.compute_ceiling_permille);
 
@@ -210,6 +211,12 @@ void take_feedback(int device, uint64_t now_ns) {
   tw_vgpu_store(&shared.shared, others ? 1 : 0);
 }
 
+// Tells the node that somebody waits for the share.
+void note_wait(tw_vgpu_device_usage& shared, uint64_t now_ns) {
+  if (now_ns > tw_vgpu_load(&shared.last_wait_ns) + kWaitGapNs) tw_vgpu_store(&shared.want_since_ns, now_ns);
+  tw_vgpu_store(&shared.last_wait_ns, now_ns);
+}
+
 bool is_capped(const tw_vgpu_device_limit& limit) {
   return limit.compute_ceiling_permille > 0 && limit.compute_ceiling_permille < TW_VGPU_WHOLE;
 }
@@ -281,17 +288,21 @@ Ticket begin_launch(uint64_t key, CUstream stream) {
   while (true) {
     uint32_t set_flags = 0;
     const tw_vgpu_device_limit limit = device_limit(static_cast<uint32_t>(ticket.device), &set_flags);
-    const uint64_t now = kLinux.now_ns();
+    const uint64_t now = device_now_ns();
     if ((limit.flags | set_flags) & TW_VGPU_FLAG_PAUSED) {
-      kLinux.sleep_ns(kPausedSleepNs);
-      tw_vgpu_count(&shared.paused_ns, kLinux.now_ns() - now);
+      device_sleep_ns(kPausedSleepNs);
+      tw_vgpu_count(&shared.paused_ns, device_now_ns() - now);
       continue;
     }
     take_feedback(ticket.device, now);
     const Attempt attempt = try_admit(ticket, limit, context, now, flight_wait_ns > kInFlightWaitNs);
-    if (attempt.admitted) break;
-    kLinux.sleep_ns(attempt.wait_ns);
-    const uint64_t waited = kLinux.now_ns() - now;
+    if (attempt.admitted) {
+      tw_vgpu_store(&shared.last_launch_ns, now);
+      break;
+    }
+    if (!attempt.for_flight) note_wait(shared, now);
+    device_sleep_ns(attempt.wait_ns);
+    const uint64_t waited = device_now_ns() - now;
     if (attempt.for_flight) flight_wait_ns += waited;
     tw_vgpu_count(&shared.throttled_ns, waited);
   }
@@ -313,7 +324,7 @@ void end_launch(const Ticket& ticket, CUstream stream, bool launched) {
     memmove(&lane->flights[i], &lane->flights[i + 1], (lane->count - i - 1) * sizeof(Flight));
     --lane->count;
     const tw_vgpu_device_limit limit = device_limit(static_cast<uint32_t>(ticket.device), nullptr);
-    bucket_charge(&usage()->devices[ticket.device].share_used_until_ns, kLinux.now_ns(),
+    bucket_charge(&usage()->devices[ticket.device].share_used_until_ns, device_now_ns(),
                   -static_cast<int64_t>(flight.charged_ns), limit.compute_ceiling_permille);
     keep_event(*lane, flight.start);
     keep_event(*lane, flight.end);
