@@ -1,25 +1,52 @@
 #include "vgpu/preload/calls.h"
 
+#include <stddef.h>
 #include <string.h>
 
 #include "vgpu/preload/abi.h"
 #include "vgpu/preload/loader.h"
 
+#define TW_SYMBOL(symbol, call)
+#define TW_NAME(name, since, form, call)
 // Addresses of our exports only; their types are where they are defined.
-#define TW_CALL(symbol, name, since, form, klass) extern "C" void symbol();
-#include "vgpu/preload/calls.def"
+#define TW_CALL(symbol, form, klass) extern "C" void symbol();
+#include "calls_rows.inc"
 #undef TW_CALL
 
 namespace tweendeck::vgpu {
 
 const CallInfo kCallInfo[kCalls] = {
-#define TW_CALL(symbol, name, since, form, klass) \
-  {#symbol, name, since, Form::form, Class::klass, reinterpret_cast<void*>(&symbol)},
-#include "vgpu/preload/calls.def"
+#define TW_CALL(symbol, form, klass) {#symbol, Form::form, Class::klass, reinterpret_cast<void*>(&symbol)},
+#include "calls_rows.inc"
 #undef TW_CALL
 };
+#define TW_CALL(symbol, form, klass)
 
 namespace {
+
+struct Symbol {
+  const char* symbol;
+  Call call;
+};
+const Symbol kSymbols[] = {
+#undef TW_SYMBOL
+#define TW_SYMBOL(symbol, call) {symbol, call},
+#include "calls_rows.inc"
+#undef TW_SYMBOL
+#define TW_SYMBOL(symbol, call)
+};
+
+struct Name {
+  const char* name;
+  int since;
+  Form form;
+  Call call;
+};
+const Name kNames[] = {
+#undef TW_NAME
+#define TW_NAME(name, since, form, call) {name, since, Form::form, call},
+#include "calls_rows.inc"
+};
 
 void* g_real[kCalls];
 
@@ -27,23 +54,37 @@ bool is_nvml(const char* symbol) {
   return symbol[0] == 'n';
 }
 
+// The first row that does not come before `text`; rows are sorted by that column.
+template <class Row, size_t kRows>
+const Row* lower_bound(const Row (&rows)[kRows], const char* text, const char* Row::* column) {
+  size_t low = 0, high = kRows;
+  while (low < high) {
+    const size_t middle = (low + high) / 2;
+    if (strcmp(rows[middle].*column, text) < 0) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  return rows + low;
+}
+
 }  // namespace
 
 Call find_symbol(const char* symbol) {
-  for (uint16_t i = 0; i < kCalls; ++i) {
-    if (strcmp(kCallInfo[i].symbol, symbol) == 0) return static_cast<Call>(i);
-  }
-  return kCalls;
+  const Symbol* row = lower_bound(kSymbols, symbol, &Symbol::symbol);
+  const bool found = row != kSymbols + sizeof(kSymbols) / sizeof(Symbol) && strcmp(row->symbol, symbol) == 0;
+  return found ? row->call : kUnknown;
 }
 
 Call find_entry(const char* name, int version, uint64_t flags) {
   const Form wanted = flags & kProcAddressPerThread ? Form::PerThread : Form::Legacy;
-  Call best = kCalls;
-  for (uint16_t i = 0; i < kCalls; ++i) {
-    const CallInfo& info = kCallInfo[i];
-    if (!info.name || strcmp(info.name, name) != 0 || info.since > version) continue;
-    if (info.form != Form::Any && info.form != wanted) continue;
-    if (best == kCalls || info.since > kCallInfo[best].since) best = static_cast<Call>(i);
+  const Name* const end = kNames + sizeof(kNames) / sizeof(Name);
+  const Name* row = lower_bound(kNames, name, &Name::name);
+  Call best = kUnknown;
+  // Rows of one name are sorted by version.
+  for (; row != end && strcmp(row->name, name) == 0; ++row) {
+    if (row->since <= version && (row->form == Form::Any || row->form == wanted)) best = row->call;
   }
   return best;
 }

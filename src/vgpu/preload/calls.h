@@ -1,4 +1,4 @@
-// The table of calls.def as data, and the way to the functions behind it.
+// The table of driver.calls as data, and the way to the functions behind it.
 //
 // Safe from any thread. Real functions are looked up once and kept.
 #pragma once
@@ -8,28 +8,24 @@
 namespace tweendeck::vgpu {
 
 enum class Form : uint8_t { Any, Legacy, PerThread };
-enum class Class : uint8_t { Control, Allocate, Free, Info, Launch, Refused };
+enum class Class : uint8_t { Control, Allocate, Free, Launch, Import, Query, Load, Refuse };
 
+// One per wrapper, then kCalls: in the table and without a wrapper, and kNewestVersion.
 enum Call : uint16_t {
-#define TW_CALL(symbol, name, since, form, klass) kCall_##symbol,
-#include "vgpu/preload/calls.def"
-#undef TW_CALL
-  kCalls,
+#include "calls_enum.inc"
 };
+inline constexpr Call kUnknown{UINT16_MAX};  // not in the table
 
 struct CallInfo {
   const char* symbol;
-  const char* name;  // for cuGetProcAddress; null = not the CUDA driver's
-  int since;
   Form form;
   Class klass;
   void* ours;
 };
 extern const CallInfo kCallInfo[kCalls];
 
-// The entry for an exported symbol; kCalls = none.
+// What the table says of an exported symbol, and of cuGetProcAddress(name, version, flags).
 Call find_symbol(const char* symbol);
-// The entry that cuGetProcAddress(name, version, flags) means; kCalls = none.
 Call find_entry(const char* name, int version, uint64_t flags);
 
 // The driver's own function, or null. `remember` keeps one that cuGetProcAddress gave for a symbol that is

@@ -1,12 +1,14 @@
 """Holds libtweendeck-vgpu.so to what it may need: it is loaded into images much older than the build machine.
 
 usage: check_abi.py LIBRARY. Fails on a glibc symbol newer than 2.17, on a library besides libc and libdl, on an undefined
-symbol without a version (a C++ runtime's), and on an export that calls.def does not name.
+symbol without a version (a C++ runtime's), and on an export that driver.calls does not name.
 """
 import pathlib
 import re
 import subprocess
 import sys
+
+import calls_table
 
 NEWEST_GLIBC = (2, 17)
 NEEDED = {"libc.so.6", "libdl.so.2"}
@@ -37,10 +39,10 @@ def main():
                 faults.append(f"{symbol} is undefined and not of glibc ({version})")
         elif tuple(map(int, numbers.groups())) > NEWEST_GLIBC:
             faults.append(f"{symbol} needs {version}")
-    table = (pathlib.Path(__file__).with_name("calls.def")).read_text()
-    wanted = set(re.findall(r"^TW_CALL\((\w+),", table, re.M)) | {"dlsym"}
-    faults += [f"{symbol} is in calls.def and not exported" for symbol in sorted(wanted - exports)]
-    faults += [f"{symbol} is exported and not in calls.def" for symbol in sorted(exports - wanted)]
+    table = calls_table.read(pathlib.Path(__file__).with_name("driver.calls"))
+    wanted = {call.symbol for call in table.calls if call.wrapped} | {"dlsym"}
+    faults += [f"{symbol} has a wrapper in driver.calls and is not exported" for symbol in sorted(wanted - exports)]
+    faults += [f"{symbol} is exported and has no wrapper in driver.calls" for symbol in sorted(exports - wanted)]
     print("\n".join(faults) or f"{library}: {len(exports)} exports, ok")
     return 1 if faults else 0
 

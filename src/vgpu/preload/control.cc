@@ -35,9 +35,7 @@ void primary_gone(CUdevice device) {
     context_gone(context);
 }
 
-CUresult release_primary(Call call, CUdevice device) {
-  auto* ask = real<CUresult(CUdevice)>(call);
-  if (!ask) return CUDA_ERROR_NOT_SUPPORTED;
+CUresult release_primary(auto* ask, CUdevice device) {
   const CUresult result = ask(device);
   if (result == CUDA_SUCCESS && device >= 0 && device < kMaxDevices &&
       __atomic_sub_fetch(&g_primary[device].retained, 1, __ATOMIC_ACQ_REL) == 0) {
@@ -46,86 +44,88 @@ CUresult release_primary(Call call, CUdevice device) {
   return result;
 }
 
-CUresult reset_primary(Call call, CUdevice device) {
-  auto* ask = real<CUresult(CUdevice)>(call);
-  if (!ask) return CUDA_ERROR_NOT_SUPPORTED;
+CUresult reset_primary(auto* ask, CUdevice device) {
   const CUresult result = ask(device);
   if (result == CUDA_SUCCESS) primary_gone(device);
   return result;
 }
 
-CUresult destroy_context(Call call, CUcontext context) {
-  auto* ask = real<CUresult(CUcontext)>(call);
-  if (!ask) return CUDA_ERROR_NOT_SUPPORTED;
+CUresult destroy_context(auto* ask, CUcontext context) {
   const CUresult result = ask(context);
   if (result == CUDA_SUCCESS) context_gone(reinterpret_cast<uint64_t>(context));
   return result;
 }
 
-// Replaces what the driver found by ours. The driver is asked first, so names it does not know stay unknown.
-void stand_in_front(const char* symbol, void** function, int version, uint64_t flags) {
+// What the driver found is replaced by ours. The driver is asked first, so names it does not know stay
+// unknown. A driver that is newer than the table may have a form that the table does not know, with other
+// parameters: it is known if the newest version of the table gets the same function.
+template <class Again>
+void stand_in_front(const char* symbol, void** function, int version, uint64_t flags, Again again) {
   if (!symbol || !function || !*function || !*symbol) return;
-  const Call call = find_entry(symbol, version, flags);
-  if (call == kCalls) {
-    count_unclassified();
-    return;
+  Call call = find_entry(symbol, version, flags);
+  if (call < kCalls && version > kNewestVersion) {
+    void* known = nullptr;
+    if (again(&known) != CUDA_SUCCESS || known != *function) call = kUnknown;
   }
+  if (call == kUnknown) count_unclassified();
+  if (call >= kCalls) return;
   remember_real(call, *function);
   *function = kCallInfo[call].ours;
 }
 
-}  // namespace
-
-TW_EXPORT CUresult cuInit(unsigned flags) {
-  auto* ask = real<CUresult(unsigned)>(kCall_cuInit);
-  if (!ask) return CUDA_ERROR_NOT_SUPPORTED;
+CUresult on_cuInit(auto* ask, unsigned flags) {
   if (mode_attached() == Mode::Broken) return CUDA_ERROR_SYSTEM_NOT_READY;
   return ask(flags);
 }
 
-TW_EXPORT CUresult cuGetProcAddress(const char* symbol, void** function, int version, uint64_t flags) {
-  auto* ask = real<CUresult(const char*, void**, int, uint64_t)>(kCall_cuGetProcAddress);
-  if (!ask) return CUDA_ERROR_NOT_SUPPORTED;
+CUresult on_cuGetProcAddress(auto* ask, const char* symbol, void** function, int version, uint64_t flags) {
   const CUresult result = ask(symbol, function, version, flags);
-  if (result == CUDA_SUCCESS) stand_in_front(symbol, function, version, flags);
+  if (result == CUDA_SUCCESS) {
+    stand_in_front(symbol, function, version, flags,
+                   [&](void** known) { return ask(symbol, known, kNewestVersion, flags); });
+  }
   return result;
 }
 
-TW_EXPORT CUresult cuGetProcAddress_v2(const char* symbol, void** function, int version, uint64_t flags,
-                                       int* status) {
-  auto* ask = real<CUresult(const char*, void**, int, uint64_t, int*)>(kCall_cuGetProcAddress_v2);
-  if (!ask) return CUDA_ERROR_NOT_SUPPORTED;
+CUresult on_cuGetProcAddress_v2(auto* ask, const char* symbol, void** function, int version, uint64_t flags,
+                                int* status) {
   const CUresult result = ask(symbol, function, version, flags, status);
-  if (result == CUDA_SUCCESS) stand_in_front(symbol, function, version, flags);
+  if (result == CUDA_SUCCESS) {
+    int unused = 0;
+    stand_in_front(symbol, function, version, flags,
+                   [&](void** known) { return ask(symbol, known, kNewestVersion, flags, &unused); });
+  }
   return result;
 }
 
-TW_EXPORT CUresult cuDevicePrimaryCtxRetain(CUcontext* context, CUdevice device) {
-  auto* ask = real<CUresult(CUcontext*, CUdevice)>(kCall_cuDevicePrimaryCtxRetain);
-  if (!ask) return CUDA_ERROR_NOT_SUPPORTED;
-  const CUresult result = ask(context, device);
+CUresult on_cuDevicePrimaryCtxRetain(auto* ask, CUcontext* out, CUdevice device) {
+  const CUresult result = ask(out, device);
   if (result == CUDA_SUCCESS && device >= 0 && device < kMaxDevices) {
-    __atomic_store_n(&g_primary[device].context, reinterpret_cast<uint64_t>(*context), __ATOMIC_RELEASE);
+    __atomic_store_n(&g_primary[device].context, reinterpret_cast<uint64_t>(*out), __ATOMIC_RELEASE);
     __atomic_add_fetch(&g_primary[device].retained, 1, __ATOMIC_ACQ_REL);
   }
   return result;
 }
 
-TW_EXPORT CUresult cuDevicePrimaryCtxRelease(CUdevice device) {
-  return release_primary(kCall_cuDevicePrimaryCtxRelease, device);
+CUresult on_cuDevicePrimaryCtxRelease(auto* ask, CUdevice device) {
+  return release_primary(ask, device);
 }
-TW_EXPORT CUresult cuDevicePrimaryCtxRelease_v2(CUdevice device) {
-  return release_primary(kCall_cuDevicePrimaryCtxRelease_v2, device);
+CUresult on_cuDevicePrimaryCtxRelease_v2(auto* ask, CUdevice device) {
+  return release_primary(ask, device);
 }
-TW_EXPORT CUresult cuDevicePrimaryCtxReset(CUdevice device) {
-  return reset_primary(kCall_cuDevicePrimaryCtxReset, device);
+CUresult on_cuDevicePrimaryCtxReset(auto* ask, CUdevice device) {
+  return reset_primary(ask, device);
 }
-TW_EXPORT CUresult cuDevicePrimaryCtxReset_v2(CUdevice device) {
-  return reset_primary(kCall_cuDevicePrimaryCtxReset_v2, device);
+CUresult on_cuDevicePrimaryCtxReset_v2(auto* ask, CUdevice device) {
+  return reset_primary(ask, device);
 }
-TW_EXPORT CUresult cuCtxDestroy(CUcontext context) {
-  return destroy_context(kCall_cuCtxDestroy, context);
+CUresult on_cuCtxDestroy(auto* ask, CUcontext context) {
+  return destroy_context(ask, context);
 }
-TW_EXPORT CUresult cuCtxDestroy_v2(CUcontext context) {
-  return destroy_context(kCall_cuCtxDestroy_v2, context);
+CUresult on_cuCtxDestroy_v2(auto* ask, CUcontext context) {
+  return destroy_context(ask, context);
 }
+
+}  // namespace
+
+#include "wrappers_control.inc"

@@ -16,11 +16,8 @@ CUstream plain_stream(CUstream stream, Form form) {
 }
 
 template <class Ask>
-CUresult launch(Call call, uint64_t key, CUstream stream, Ask ask) {
-  const Mode now = mode_attached();
-  if (now == Mode::Inert) return ask();
-  if (now == Mode::Broken) return CUDA_ERROR_SYSTEM_NOT_READY;
-  const CUstream on = plain_stream(stream, kCallInfo[call].form);
+CUresult launch(Form form, uint64_t key, CUstream stream, Ask ask) {
+  const CUstream on = plain_stream(stream, form);
   const Ticket ticket = begin_launch(key, on);
   if (ticket.refused) return ticket.refused;
   const CUresult result = ask();
@@ -40,44 +37,31 @@ uint64_t handle_key(const void* handle) {
   return duration_key(words, 1);
 }
 
+CUresult on_cuLaunchKernel(auto* ask, Form form, CUfunction f, unsigned gx, unsigned gy, unsigned gz,
+                           unsigned bx, unsigned by, unsigned bz, unsigned shared, CUstream stream,
+                           void** params, void** extra) {
+  return launch(form, shape_key(f, gx, gy, gz, bx, by, bz), stream,
+                [&] { return ask(f, gx, gy, gz, bx, by, bz, shared, stream, params, extra); });
+}
+
+CUresult on_cuLaunchKernelEx(auto* ask, Form form, const CUlaunchConfig* c, CUfunction f, void** params,
+                             void** extra) {
+  if (!c) return ask(c, f, params, extra);
+  return launch(form, shape_key(f, c->grid_x, c->grid_y, c->grid_z, c->block_x, c->block_y, c->block_z),
+                c->stream, [&] { return ask(c, f, params, extra); });
+}
+
+CUresult on_cuLaunchCooperativeKernel(auto* ask, Form form, CUfunction f, unsigned gx, unsigned gy,
+                                      unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared,
+                                      CUstream stream, void** params) {
+  return launch(form, shape_key(f, gx, gy, gz, bx, by, bz), stream,
+                [&] { return ask(f, gx, gy, gz, bx, by, bz, shared, stream, params); });
+}
+
+CUresult on_cuGraphLaunch(auto* ask, Form form, CUgraphExec graph, CUstream stream) {
+  return launch(form, handle_key(graph), stream, [&] { return ask(graph, stream); });
+}
+
 }  // namespace
 
-#define TW_LAUNCHES(suffix)                                                                                 \
-  TW_EXPORT CUresult cuLaunchKernel##suffix(CUfunction f, unsigned gx, unsigned gy, unsigned gz,            \
-                                            unsigned bx, unsigned by, unsigned bz, unsigned shared,         \
-                                            CUstream stream, void** params, void** extra) {                 \
-    using F = CUresult(CUfunction, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned,    \
-                       CUstream, void**, void**);                                                           \
-    auto* ask = real<F>(kCall_cuLaunchKernel##suffix);                                                      \
-    if (!ask) return CUDA_ERROR_NOT_SUPPORTED;                                                              \
-    return launch(kCall_cuLaunchKernel##suffix, shape_key(f, gx, gy, gz, bx, by, bz), stream,               \
-                  [&] { return ask(f, gx, gy, gz, bx, by, bz, shared, stream, params, extra); });           \
-  }                                                                                                         \
-  TW_EXPORT CUresult cuLaunchKernelEx##suffix(const CUlaunchConfig* c, CUfunction f, void** params,         \
-                                              void** extra) {                                               \
-    using F = CUresult(const CUlaunchConfig*, CUfunction, void**, void**);                                  \
-    auto* ask = real<F>(kCall_cuLaunchKernelEx##suffix);                                                    \
-    if (!ask) return CUDA_ERROR_NOT_SUPPORTED;                                                              \
-    if (!c) return ask(c, f, params, extra);                                                                \
-    return launch(kCall_cuLaunchKernelEx##suffix,                                                           \
-                  shape_key(f, c->grid_x, c->grid_y, c->grid_z, c->block_x, c->block_y, c->block_z),        \
-                  c->stream, [&] { return ask(c, f, params, extra); });                                     \
-  }                                                                                                         \
-  TW_EXPORT CUresult cuLaunchCooperativeKernel##suffix(CUfunction f, unsigned gx, unsigned gy, unsigned gz, \
-                                                       unsigned bx, unsigned by, unsigned bz,               \
-                                                       unsigned shared, CUstream stream, void** params) {   \
-    using F = CUresult(CUfunction, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned,    \
-                       CUstream, void**);                                                                   \
-    auto* ask = real<F>(kCall_cuLaunchCooperativeKernel##suffix);                                           \
-    if (!ask) return CUDA_ERROR_NOT_SUPPORTED;                                                              \
-    return launch(kCall_cuLaunchCooperativeKernel##suffix, shape_key(f, gx, gy, gz, bx, by, bz), stream,    \
-                  [&] { return ask(f, gx, gy, gz, bx, by, bz, shared, stream, params); });                  \
-  }                                                                                                         \
-  TW_EXPORT CUresult cuGraphLaunch##suffix(CUgraphExec graph, CUstream stream) {                            \
-    auto* ask = real<CUresult(CUgraphExec, CUstream)>(kCall_cuGraphLaunch##suffix);                         \
-    if (!ask) return CUDA_ERROR_NOT_SUPPORTED;                                                              \
-    return launch(kCall_cuGraphLaunch##suffix, handle_key(graph), stream,                                   \
-                  [&] { return ask(graph, stream); });                                                      \
-  }
-TW_LAUNCHES()
-TW_LAUNCHES(_ptsz)
+#include "wrappers_launch.inc"

@@ -60,8 +60,8 @@ TW_EXPORT void* dlsym(void* __restrict handle, const char* __restrict name) noex
   using namespace tweendeck::vgpu;
   if (may_be_ours(name)) {
     const Call call = find_symbol(name);
-    if (call != kCalls) return real_dlsym()(handle, name) ? kCallInfo[call].ours : nullptr;
-    if (name[0] == 'c') count_unclassified();
+    if (call < kCalls) return real_dlsym()(handle, name) ? kCallInfo[call].ours : nullptr;
+    if (call == kUnknown && name[0] == 'c') count_unclassified();
   }
   __attribute__((musttail)) return real_dlsym()(handle, name);
 }

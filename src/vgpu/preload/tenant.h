@@ -45,6 +45,10 @@ int page_device(nvmlDevice_t device);
 
 uint64_t current_context();
 
+// What the slice shows of a device that has `total` and `free` bytes itself. A slice without a memory limit,
+// or with one above the device, shows the device.
+void show_slice(uint32_t device, uint64_t& free, uint64_t& total);
+
 void count_unclassified();
 void count_refusal(int device, tw_vgpu_refusal reason);
 
