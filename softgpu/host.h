@@ -11,7 +11,9 @@
 namespace tweendeck::softgpu {
 
 struct HostOptions {
-  std::string cards;  // "2:H100-80G", see model/cards.h
+  std::string cards;               // "2:H100-80G", "1:A10/overlapping", see model/cards.h
+  std::string execution = "fifo";  // of cards that name none: fifo, time-sliced, overlapping
+  uint64_t slice_ns = 0;           // of time-sliced cards; 0 = 2 ms
   bool virtual_clock = false;
   uint64_t start_clients = 0;  // virtual clock: time stands still until so many processes have attached
   bool replace = false;        // replace a file that no live process uses
@@ -38,6 +40,7 @@ struct HostCard {
   std::string name;
   std::string uuid;
   std::string pci_bus_id;
+  std::string execution;
   int numa_node = -1;
   uint64_t memory_bytes = 0;
   uint64_t used_bytes = 0;

@@ -39,7 +39,11 @@ HostProcess to_host(const ProcessUsage& process) {
 }  // namespace
 
 std::expected<void, std::string> create_cards(const std::string& path, const HostOptions& options) {
-  auto specs = parse_cards(options.cards);
+  const auto execution = parse_execution(options.execution);
+  if (!execution) {
+    return std::unexpected("execution '" + options.execution + "' is none of fifo, time-sliced, overlapping");
+  }
+  auto specs = parse_cards(options.cards, *execution);
   if (!specs) return std::unexpected(specs.error());
   if (options.start_clients > kMaxClients) {
     return std::unexpected("start clients " + std::to_string(options.start_clients) + " is more than " +
@@ -52,6 +56,7 @@ std::expected<void, std::string> create_cards(const std::string& path, const Hos
   CreateOptions create;
   create.clock = options.virtual_clock ? ClockMode::Virtual : ClockMode::Real;
   create.start_clients = options.start_clients;
+  if (options.slice_ns != 0) create.slice_ns = options.slice_ns;
   const uint64_t seed = fresh_seed();
   const int32_t nodes = numa_nodes();
   for (uint32_t i = 0; i < specs->size(); ++i) {
@@ -89,6 +94,7 @@ std::expected<HostState, std::string> list_cards(const std::string& path) {
                   .name = info.name,
                   .uuid = uuid_text(info),
                   .pci_bus_id = pci_bus_id(info),
+                  .execution = std::string(execution_name(static_cast<Execution>(info.execution))),
                   .numa_node = info.numa_node,
                   .memory_bytes = info.memory_bytes,
                   .used_bytes = usage.used_bytes,

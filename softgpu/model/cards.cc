@@ -36,7 +36,10 @@ bool parse_u32(std::string_view text, uint32_t low, uint32_t high, uint32_t& out
   return error == std::errc() && end == text.data() + text.size() && out >= low && out <= high;
 }
 
-std::expected<void, std::string> parse_group(std::string_view group, std::vector<CardSpec>& cards) {
+constexpr std::string_view kExecutionNames[] = {"fifo", "time-sliced", "overlapping"};
+
+std::expected<void, std::string> parse_group(std::string_view group, Execution execution,
+                                             std::vector<CardSpec>& cards) {
   auto fail = [&](const std::string& why) {
     return std::unexpected("cards '" + std::string(group) + "': " + why +
                            "; expected COUNT:MODEL, for example 2:H100-80G");
@@ -48,6 +51,12 @@ std::expected<void, std::string> parse_group(std::string_view group, std::vector
     return fail("the count must be 1 to " + std::to_string(kMaxCards));
   }
   std::string_view name = group.substr(colon + 1);
+  if (const size_t slash = name.find('/'); slash != std::string_view::npos) {
+    const auto named = parse_execution(name.substr(slash + 1));
+    if (!named) return fail("after '/' fifo, time-sliced or overlapping is expected");
+    execution = *named;
+    name = name.substr(0, slash);
+  }
   uint32_t sms = 0;
   if (const size_t at = name.find('@'); at != std::string_view::npos) {
     if (!parse_u32(name.substr(at + 1), 1, 1024, sms))
@@ -58,7 +67,7 @@ std::expected<void, std::string> parse_group(std::string_view group, std::vector
   if (model == std::end(kModels)) return fail("no such model; known: " + known_models());
   if (cards.size() + count > kMaxCards)
     return fail("more than " + std::to_string(kMaxCards) + " cards in all");
-  cards.insert(cards.end(), count, CardSpec{model, sms == 0 ? model->sm_count : sms});
+  cards.insert(cards.end(), count, CardSpec{model, sms == 0 ? model->sm_count : sms, execution});
   return {};
 }
 
@@ -74,11 +83,21 @@ std::span<const CardModel> card_models() {
   return kModels;
 }
 
-std::expected<std::vector<CardSpec>, std::string> parse_cards(std::string_view spec) {
+std::string_view execution_name(Execution execution) {
+  return kExecutionNames[static_cast<size_t>(execution) % std::size(kExecutionNames)];
+}
+
+std::optional<Execution> parse_execution(std::string_view name) {
+  const auto* found = std::ranges::find(kExecutionNames, name);
+  if (found == std::end(kExecutionNames)) return std::nullopt;
+  return static_cast<Execution>(found - kExecutionNames);
+}
+
+std::expected<std::vector<CardSpec>, std::string> parse_cards(std::string_view spec, Execution execution) {
   std::vector<CardSpec> cards;
   while (true) {
     const size_t comma = spec.find(',');
-    auto parsed = parse_group(spec.substr(0, comma), cards);
+    auto parsed = parse_group(spec.substr(0, comma), execution, cards);
     if (!parsed) return std::unexpected(parsed.error());
     if (comma == std::string_view::npos) return cards;
     spec.remove_prefix(comma + 1);
@@ -111,6 +130,7 @@ CardInfo make_card_info(const CardSpec& spec, uint32_t index, uint64_t seed, int
   info.pci_bus = index + 1;
   info.pci_device_id = model.pci_device_id;
   info.numa_node = numa_node;
+  info.execution = static_cast<uint32_t>(spec.execution);
   return info;
 }
 

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <expected>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -32,13 +33,20 @@ struct CardModel {
 
 std::span<const CardModel> card_models();
 
-// "2:H100-80G", "1:H100-80G,4:A10", "1:A10@16" (16 SMs instead of its own). One element per card.
-// The error is a sentence for the user and names the known models.
+// "fifo", "time-sliced", "overlapping".
+std::string_view execution_name(Execution execution);
+std::optional<Execution> parse_execution(std::string_view name);
+
+// "2:H100-80G", "1:H100-80G,4:A10", "1:A10@16" (16 SMs instead of its own), "1:A10/time-sliced",
+// "1:A10@16/overlapping". One element per card; `execution` is that of cards that name none. The error is a
+// sentence for the user and names the known models.
 struct CardSpec {
   const CardModel* model;
   uint32_t sm_count;
+  Execution execution = Execution::Fifo;
 };
-std::expected<std::vector<CardSpec>, std::string> parse_cards(std::string_view spec);
+std::expected<std::vector<CardSpec>, std::string> parse_cards(std::string_view spec,
+                                                              Execution execution = Execution::Fifo);
 
 // `seed` makes UUIDs differ between device-model files and stay equal for one.
 CardInfo make_card_info(const CardSpec& spec, uint32_t index, uint64_t seed, int32_t numa_node);

@@ -17,10 +17,6 @@ constexpr auto kFree = static_cast<uint64_t>(ClientState::Free);
 constexpr auto kLive = static_cast<uint64_t>(ClientState::Live);
 constexpr auto kReclaiming = static_cast<uint64_t>(ClientState::Reclaiming);
 
-uint64_t get(const Word& word) {
-  return word.load(kRelaxed);
-}
-
 struct OwnProcess {
   std::string name = "?";
   uint64_t start_ticks = 0;
@@ -48,9 +44,13 @@ OwnProcess read_own_process() {
 
 void reset(ClientSlot& client) {
   for (ClientCard& card : client.cards) {
-    for (Word* word :
-         {&card.memory_bytes, &card.peak_memory_bytes, &card.contexts, &card.busy_ns, &card.launches}) {
+    for (Word* word : {&card.memory_bytes, &card.peak_memory_bytes, &card.contexts, &card.launches,
+                       &card.busy_ns, &card.busy_since_ns, &card.running, &card.queued}) {
       word->store(0, kRelaxed);
+    }
+    for (Connection& connection : card.connections) {
+      for (Word* word : {&connection.first, &connection.last, &connection.planned_ns})
+        word->store(0, kRelaxed);
     }
   }
   client.threads.store(0, kRelaxed);
@@ -89,6 +89,7 @@ std::expected<std::unique_ptr<Client>, std::string> Model::attach(const AttachOp
       snprintf(words.name, sizeof words.name, "%s",
                (options.name.empty() ? process.name : options.name).c_str());
       client.reset(new Client(*this, slot, get(words.generation), mark));
+      if (slot >= get(shared_.header().clients_bound)) shared_.header().clients_bound.store(slot + 1);
       words.state.store(kLive, std::memory_order_release);
       break;
     }
@@ -108,24 +109,23 @@ std::expected<std::unique_ptr<Client>, std::string> Model::attach(const AttachOp
 void Model::reclaim(uint32_t slot) {
   ClientSlot& client = shared_.header().clients[slot];
   client.state.store(kReclaiming, std::memory_order_release);
-  const uint64_t owner = slot | get(client.generation) << 16;
   const uint64_t current = now();
   for (uint32_t i = 0; i < card_count(); ++i) {
-    cancel_entries(i, owner, current);
+    cancel_entries(i, slot, current);
     ClientCard& held = client.cards[i];
     shared_.add(shared_.card(i).used_bytes, 0 - get(held.memory_bytes));
     shared_.put(held.memory_bytes, 0);
     shared_.put(held.contexts, 0);
     shared_.commit();
   }
-  for (Waiter& waiter : shared_.header().waiters) {
+  for (Waiter& waiter : waiters()) {
     if (get(waiter.client) == slot) waiter.state.store(static_cast<uint64_t>(WaiterState::Free), kRelaxed);
   }
   client.state.store(kFree, std::memory_order_release);
 }
 
 void Model::reclaim_dead() {
-  for (uint32_t slot = 0; slot < kMaxClients; ++slot) {
+  for (uint32_t slot = 0; slot < get(shared_.header().clients_bound); ++slot) {
     const ClientSlot& client = shared_.header().clients[slot];
     if (client.state.load(std::memory_order_acquire) == kFree) continue;
     if (shared_.mark_is_held(slot)) continue;
@@ -138,8 +138,8 @@ void Model::reclaim_dead() {
 
 uint32_t Model::live_clients() {
   reclaim_dead();
-  return static_cast<uint32_t>(std::ranges::count_if(
-      shared_.header().clients, [](const ClientSlot& client) { return get(client.state) == kLive; }));
+  return static_cast<uint32_t>(
+      std::ranges::count_if(clients(), [](const ClientSlot& client) { return get(client.state) == kLive; }));
 }
 
 void Client::detach() {

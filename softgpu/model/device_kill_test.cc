@@ -19,7 +19,10 @@ using testing::CardFile;
 using testing::kMs;
 
 constexpr uint64_t kStep = 1 << 20;
-constexpr uint32_t kCards = 2;
+// One card of each execution mode; slices so short that kernels of a microsecond are preempted.
+constexpr char kAllModes[] = "1:H100-80G,1:H100-80G/time-sliced,1:H100-80G/overlapping";
+constexpr uint32_t kCards = 3;
+constexpr uint64_t kShortSliceNs = 300;
 
 constexpr int kSoakFactor = 30;
 int scaled(int count) {
@@ -35,18 +38,63 @@ pid_t spawn(const std::function<void()>& body) {
   return child;
 }
 
-// A client that allocates, launches and frees on both cards until it is killed.
+// A client that allocates, launches and frees on all cards until it is killed.
 void work_forever(const CardFile& file) {
   auto model = file.open();
   auto client = attach(*model);
   client->add_context(0);
-  while (true) {
+  for (uint64_t i = 0;; ++i) {
     for (uint32_t card = 0; card < kCards; ++card) {
       const bool held = client->reserve(card, kStep);
-      client->submit(card, {.duration_ns = 1000});
+      client->submit(card, {.duration_ns = 1000, .sms = 50, .stream = i});
       if (held) client->release(card, kStep);
     }
   }
+}
+
+// Every entry of a card that was ever used is in exactly one list, and the counts say so.
+void expect_lists_consistent(Model& model, uint32_t index) {
+  Card& card = model.shared().card(index);
+  std::vector<int> seen(kPoolEntries, 0);
+  uint64_t queued = 0, running = 0, sms = 0;
+  for (uint64_t slot = 0; slot < kMaxClients; ++slot) {
+    const ClientCard& client = model.shared().header().clients[slot].cards[index];
+    uint64_t own = 0, own_running = 0;
+    for (const Connection& connection : client.connections) {
+      uint64_t ticket = 0, last = 0;
+      for (uint64_t at = get(connection.first); at != 0; at = get(card.entries[at - 1].next)) {
+        const QueueEntry& entry = card.entries[at - 1];
+        ASSERT_EQ(seen[at - 1]++, 0);
+        EXPECT_GT(get(entry.ticket), ticket);
+        EXPECT_NE(get(entry.state), static_cast<uint64_t>(EntryState::Done));
+        if (get(entry.state) == static_cast<uint64_t>(EntryState::Running)) {
+          ++own_running;
+          sms += get(entry.sms);
+        }
+        ticket = get(entry.ticket);
+        last = at;
+        ++own;
+      }
+      EXPECT_EQ(get(connection.last), last);
+    }
+    EXPECT_EQ(get(client.queued), own);
+    EXPECT_EQ(get(client.running), own_running);
+    EXPECT_EQ((get(card.active[slot / 64]) >> slot % 64 & 1) != 0, own > 0);
+    queued += own;
+    running += own_running;
+  }
+  EXPECT_EQ(get(card.queued), queued);
+  EXPECT_EQ(get(card.running_count), running);
+  EXPECT_EQ(get(card.used_sms), sms);
+  uint64_t free = 0, last = 0;
+  for (uint64_t at = get(card.free_first); at != 0; at = get(card.entries[at - 1].next)) {
+    ASSERT_EQ(seen[at - 1]++, 0);
+    EXPECT_EQ(get(card.entries[at - 1].state), static_cast<uint64_t>(EntryState::Done));
+    last = at;
+    ++free;
+  }
+  EXPECT_EQ(get(card.free_last), last);
+  EXPECT_EQ(queued + free, get(card.entries_used));
 }
 
 // The sums that must hold whenever nobody is inside a transaction.
@@ -63,18 +111,12 @@ void expect_consistent(Model& model) {
     }
     EXPECT_EQ(card.used_bytes.load(), used);
     EXPECT_LE(card.used_bytes.load(), card.info.memory_bytes);
-    EXPECT_LE(card.tail.load() - card.head.load(), uint64_t{kQueueDepth});
-    EXPECT_EQ(card.reschedule.load(), 0u);
-    for (uint64_t at = card.head.load(); at + 1 < card.tail.load(); ++at) {
-      const QueueEntry& entry = card.queue[at % kQueueRing];
-      EXPECT_LE(entry.start_ns.load(), entry.end_ns.load());
-      EXPECT_LE(entry.end_ns.load(), card.queue[(at + 1) % kQueueRing].start_ns.load());
-    }
+    expect_lists_consistent(model, i);
   }
 }
 
 TEST(Kill, AtRandomMomentsASurvivorNeitherHangsNorLosesMemory) {
-  CardFile file({.cards = "2:H100-80G"});
+  CardFile file({.cards = kAllModes, .slice_ns = kShortSliceNs});
   auto model = file.open();
   auto survivor = attach(*model);
   const int kills = scaled(300);
@@ -86,7 +128,9 @@ TEST(Kill, AtRandomMomentsASurvivorNeitherHangsNorLosesMemory) {
     kill(victim, SIGKILL);
     const auto before = std::chrono::steady_clock::now();
     ASSERT_TRUE(survivor->reserve(0, kStep));
-    survivor->wait_done(0, survivor->submit(0, {.duration_ns = 1000}));
+    for (uint32_t card = 0; card < kCards; ++card) {
+      survivor->wait_done(card, survivor->submit(card, {.duration_ns = 1000}));
+    }
     survivor->release(0, kStep);
     EXPECT_LT(std::chrono::steady_clock::now() - before, std::chrono::seconds(5));
     waitpid(victim, nullptr, 0);
@@ -98,7 +142,7 @@ TEST(Kill, AtRandomMomentsASurvivorNeitherHangsNorLosesMemory) {
 }
 
 TEST(Kill, ADeadOwnersQueueIsCancelled) {
-  CardFile file({.cards = "2:H100-80G"});
+  CardFile file({.cards = kAllModes, .slice_ns = kShortSliceNs});
   auto model = file.open();
   auto survivor = attach(*model);
   int ready[2];
@@ -106,16 +150,22 @@ TEST(Kill, ADeadOwnersQueueIsCancelled) {
   const pid_t victim = spawn([&] {
     auto own = file.open();
     auto client = attach(*own);
-    for (int i = 0; i < 100; ++i) client->submit(0, {.duration_ns = 100'000 * kMs});
+    for (uint32_t card = 0; card < kCards; ++card) {
+      for (int i = 0; i < 100; ++i) client->submit(card, {.duration_ns = 100'000 * kMs});
+    }
     (void)!write(ready[1], "x", 1);
     pause();
   });
   char byte;
   ASSERT_EQ(read(ready[0], &byte, 1), 1);
-  const uint64_t ticket = survivor->submit(0, {.duration_ns = kMs});
+  std::vector<uint64_t> tickets;
+  for (uint32_t card = 0; card < kCards; ++card) {
+    tickets.push_back(survivor->submit(card, {.duration_ns = kMs}));
+  }
   kill(victim, SIGKILL);
   const auto before = std::chrono::steady_clock::now();
-  survivor->wait_done(0, ticket);  // 100 * 100 s of the dead process are in front of it
+  // 100 * 100 s of the dead process are in front of them.
+  for (uint32_t card = 0; card < kCards; ++card) survivor->wait_done(card, tickets[card]);
   EXPECT_LT(std::chrono::steady_clock::now() - before, std::chrono::seconds(5));
   waitpid(victim, nullptr, 0);
   expect_consistent(*model);
@@ -200,7 +250,7 @@ bool can_trace() {
 // Kills at instructions spread over each operation, from its first to its last.
 TEST(Kill, AtChosenInstructionsOfEachOperation) {
   if (!can_trace()) GTEST_SKIP() << "this machine does not allow ptrace";
-  CardFile file({.cards = "2:H100-80G"});
+  CardFile file({.cards = kAllModes, .slice_ns = kShortSliceNs});
   auto model = file.open();
   auto survivor = attach(*model);
   std::unique_ptr<Model> own;
@@ -209,14 +259,21 @@ TEST(Kill, AtChosenInstructionsOfEachOperation) {
     own = file.open();
     client = attach(*own);
     client->reserve(0, kStep);
-    for (int i = 0; i < 3; ++i) client->submit(0, {.duration_ns = 1});  // something to retire
+    for (uint32_t card = 0; card < kCards; ++card) {  // something to finish and to preempt
+      for (uint64_t i = 0; i < 3; ++i) client->submit(card, {.duration_ns = 500 * i, .sms = 70, .stream = i});
+    }
   };
   const std::vector<std::pair<const char*, std::function<void()>>> operations = {
       {"reserve", [&] { client->reserve(0, kStep); }},
       {"release", [&] { client->release(0, kStep); }},
-      {"submit", [&] { client->submit(0, {.duration_ns = 1000}); }},
+      {"submit, fifo", [&] { client->submit(0, {.duration_ns = 1000}); }},
+      {"submit, time-sliced", [&] { client->submit(1, {.duration_ns = 1000}); }},
+      {"submit, overlapping", [&] { client->submit(2, {.duration_ns = 1000, .sms = 1, .stream = 3}); }},
       {"add_context", [&] { client->add_context(0); }},
-      {"usage", [&] { (void)own->usage(0).used_bytes; }},
+      {"usage",
+       [&] {
+         for (uint32_t card = 0; card < kCards; ++card) (void)own->usage(card).used_bytes;
+       }},
       {"detach", [&] { client->detach(); }},
   };
   const int kills_per_operation = scaled(12);

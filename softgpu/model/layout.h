@@ -6,8 +6,8 @@
 //
 // Kill safety: all writers hold Header::lock (a robust mutex). A change of several words goes through the
 // undo log; whatever is not logged is either written before the one store that publishes it, or can be redone
-// (a flag says so). Times are nanoseconds on the model's clock: CLOCK_MONOTONIC (real) or
-// Header::virtual_now_ns (virtual).
+// (a client in Reclaiming, Card::choose_ns). Times are nanoseconds on the model's clock: CLOCK_MONOTONIC
+// (real) or Header::virtual_now_ns (virtual).
 #pragma once
 
 #include <pthread.h>
@@ -19,20 +19,30 @@
 namespace tweendeck::softgpu {
 
 inline constexpr uint64_t kMagic = 0x3155504754464f53;  // "SOFTGPU1"
-inline constexpr uint64_t kLayoutVersion = 1;
+inline constexpr uint64_t kLayoutVersion = 2;
 
 inline constexpr uint32_t kMaxCards = 16;
 inline constexpr uint32_t kMaxClients = 256;
 inline constexpr uint32_t kMaxWaiters = 1024;  // threads waiting in virtual time
-inline constexpr uint32_t kQueueDepth = 1024;  // launches that a card holds before a submitter waits
-inline constexpr uint32_t kQueueRing = 4096;  // queued entries plus finished ones whose end can still be read
-inline constexpr uint32_t kSampleRing = 64;   // utilisation samples kept: about 10 s
+inline constexpr uint32_t kQueueDepth =
+    1024;  // launches queued on a FIFO card, otherwise by one process of a card, before a submitter waits
+inline constexpr uint32_t kPoolBits = 13;
+inline constexpr uint32_t kPoolEntries =
+    1 << kPoolBits;  // of a card: queued ones plus finished ones whose end can still be read
+inline constexpr uint32_t kConnections = 8;  // queues of one process, as CUDA_DEVICE_MAX_CONNECTIONS' default
+inline constexpr uint32_t kMaxResident = 128;           // kernels that run at once on an overlapping card
+inline constexpr uint64_t kDefaultSliceNs = 2'000'000;  // about what NVIDIA's driver gives by default
+inline constexpr uint32_t kSampleRing = 64;             // utilisation samples kept: about 10 s
 inline constexpr uint32_t kUndoRecords = 32;
 inline constexpr uint64_t kSamplePeriodNs =
     166'666'667;  // NVML's sampling period on data-centre cards, 1/6 s
 
 using Word = std::atomic<uint64_t>;
 static_assert(Word::is_always_lock_free && sizeof(Word) == 8);
+
+inline uint64_t get(const Word& word) {  // for who holds the lock
+  return word.load(std::memory_order_relaxed);
+}
 
 struct UndoRecord {
   Word offset;  // of the changed word from the start of the file
@@ -46,15 +56,33 @@ struct UndoLog {
 
 enum class ClockMode : uint64_t { Real = 0, Virtual = 1 };
 
+// How a card executes what several processes (or streams) have queued.
+enum class Execution : uint64_t {
+  Fifo = 0,         // one kernel at a time, in order of submission over all processes
+  TimeSliced = 1,   // one kernel at a time; processes with work take turns, kernels are preempted
+  Overlapping = 2,  // kernels hold the SMs that they ask for and run at once while SMs are free
+};
+
 enum class ClientState : uint64_t { Free = 0, Live = 1, Reclaiming = 2 };
+
+// Entries that run in order, as a list. Positions in the entry pool are stored plus one; 0 = none.
+struct Connection {
+  Word first;
+  Word last;
+  Word planned_ns;  // its work cannot end before
+};
 
 // What one process uses of one card.
 struct ClientCard {
   Word memory_bytes;
   Word peak_memory_bytes;
   Word contexts;
-  Word busy_ns;   // retired execution time
-  Word launches;  // statistic; not exact after a kill
+  Word launches;       // statistic; not exact after a kill
+  Word busy_ns;        // union of the intervals in which its kernels ran, without the current one,
+  Word busy_since_ns;  // ... which began here
+  Word running;        // kernels that run now
+  Word queued;         // running ones included
+  Connection connections[kConnections];  // only an overlapping card uses more than the first
 };
 
 // One attached process. It holds a file lock on byte kMarkOffset + slot; a free lock means that it is gone.
@@ -83,15 +111,24 @@ struct Waiter {
   Word serial;  // ties are released in this order
 };
 
-// One launch. Its ticket is its index in the queue plus one; the ring slot is index % kQueueRing.
+enum class EntryState : uint64_t { Queued = 0, Running = 1, Done = 2 };
+
+// One launch. Its ticket is a number that grows, << kPoolBits, plus its position in the card's pool.
+// Finished entries are used again, the oldest first; an entry that holds another ticket says that the old one
+// is done.
 struct QueueEntry {
+  Word ticket;
+  Word state;  // EntryState
+  Word next;   // position + 1 of the next of its connection; of the next free one when done
   Word owner;  // slot | generation << 16
-  Word submit_ns;
-  Word not_before_ns;
-  Word duration_ns;
-  Word start_ns;
-  Word end_ns;
-  Word reserved[2];
+  Word connection;
+  Word sms;
+  Word not_before_ns;  // 0 = none, or it has started
+  Word after;          // ticket that must be done first; 0 = none
+  Word remaining_ns;   // when it last stopped running
+  Word resumed_ns;     // runs since
+  Word end_ns;         // until it is done: not before this moment, and exactly this one on a FIFO card
+  Word reserved[5];
 };
 
 // Cumulative busy time of each client at one moment; differences of neighbours are what NVML reports.
@@ -125,20 +162,33 @@ struct CardInfo {
   uint32_t pci_bus;
   uint32_t pci_device_id;
   int32_t numa_node;
-  uint32_t reserved[3];
+  uint32_t execution;  // Execution
+  uint32_t reserved[2];
 };
 
 struct Card {
   CardInfo info;
   Word used_bytes;
-  Word head;  // first entry that has not finished
-  Word tail;  // next free index
-  Word busy_ns;
-  Word accounted_ns;  // busy time is booked up to here
+  Word sequence;      // of the newest ticket
+  Word entries_used;  // positions at and above this one were never used
+  Word free_first;    // position + 1 of the entry that finished longest ago
+  Word free_last;
+  Word queued;
+  Word delayed;                   // queued entries with a not_before_ns
+  Word planned_ns;                // FIFO: when everything queued will have ended
+  Word active[kMaxClients / 64];  // bit per client that has something queued
+  Word running_count;
+  Word running[kMaxResident];  // positions
+  Word used_sms;
+  Word turn;          // time-sliced: client whose turn it is
+  Word slice_end_ns;  // ... and until when
+  Word choose_ns;     // not 0: at this moment - 1 something changed, and what runs next must be chosen
+  Word chosen_ns;     // when that was last done
+  Word busy_ns;       // union of the intervals in which some kernel ran, without the current one,
+  Word busy_since_ns;
   Word next_sample_ns;
   Word sample_count;  // the newest sample is samples[(count - 1) % kSampleRing]
-  Word reschedule;    // 1 = entries were cancelled and starts and ends must be computed again
-  QueueEntry queue[kQueueRing];
+  QueueEntry entries[kPoolEntries];
   Sample samples[kSampleRing];
 };
 
@@ -151,9 +201,12 @@ struct Header {
   uint64_t boot_id[2];      // CLOCK_MONOTONIC starts anew with each boot, so a file lives for one boot only
   uint64_t wall_offset_ns;  // model clock + this = nanoseconds since the Unix epoch
   uint64_t start_clients;   // virtual: time stands still until so many have attached
+  uint64_t slice_ns;        // of time-sliced cards
   Word virtual_now_ns;
   Word started;
   Word wait_serial;
+  Word clients_bound;  // slots at and above this one were never used
+  Word waiters_bound;
   union {
     pthread_mutex_t lock;  // robust, process-shared
     char lock_space[64];
@@ -164,11 +217,12 @@ struct Header {
 };
 
 static_assert(sizeof(pthread_mutex_t) <= 64);
-static_assert(offsetof(Header, virtual_now_ns) == 72 && offsetof(Header, lock) == 96);
-static_assert(offsetof(Header, undo) == 160 && offsetof(Header, clients) == 680);
-static_assert(sizeof(ClientSlot) == 96 + kMaxCards * 40 && sizeof(Waiter) == 48);
-static_assert(sizeof(QueueEntry) == 64 && sizeof(Sample) == 16 + 16 * kMaxClients);
-static_assert(sizeof(CardInfo) == 200 && offsetof(Card, used_bytes) == 200 && offsetof(Card, queue) == 264);
+static_assert(offsetof(Header, virtual_now_ns) == 80 && offsetof(Header, lock) == 120);
+static_assert(offsetof(Header, undo) == 184 && offsetof(Header, clients) == 704);
+static_assert(sizeof(ClientSlot) == 96 + kMaxCards * (64 + 24 * kConnections) && sizeof(Waiter) == 48);
+static_assert(sizeof(QueueEntry) == 128 && sizeof(Sample) == 16 + 16 * kMaxClients);
+static_assert(sizeof(CardInfo) == 200 && offsetof(Card, used_bytes) == 200 &&
+              offsetof(Card, entries) == 200 + 8 * (18 + kMaxClients / 64 + kMaxResident));
 
 inline constexpr uint64_t kMarkOffset = 1ull << 40;  // first lock byte; far behind the end of the file
 

@@ -15,6 +15,7 @@
 #include <expected>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -28,9 +29,14 @@ inline constexpr uint64_t kReclaimPeriodNs = 20'000'000;
 // Virtual clock: asking "is it done?" in vain takes this long, so that a polling client does not stop time.
 inline constexpr uint64_t kPollNs = 1'000;
 
+// Work of one process runs in order on FIFO and time-sliced cards. On an overlapping card that holds for the
+// work of one stream (streams share kConnections queues), and `after` orders work of different ones.
 struct Work {
-  uint64_t duration_ns = 0;
+  uint64_t duration_ns = 0;    // 0 = a marker: takes its place in the order and no SMs
   uint64_t not_before_ns = 0;  // for dependencies on other cards
+  uint32_t sms = 0;            // overlapping card: SMs that it holds while it runs; 0 = all
+  uint64_t stream = 0;
+  uint64_t after = 0;  // ticket of this card that must be done first, of any process; 0 = none
 };
 
 struct ProcessUsage {
@@ -71,6 +77,7 @@ class Model {
   uint32_t card_count() const { return static_cast<uint32_t>(shared_.header().card_count); }
   const CardInfo& info(uint32_t card) const { return shared_.card(card).info; }
   ClockMode clock_mode() const { return static_cast<ClockMode>(shared_.header().clock_mode); }
+  Execution execution(uint32_t card) const { return static_cast<Execution>(info(card).execution); }
   uint64_t now() const;
   uint64_t wall_ns(uint64_t model_ns) const { return model_ns + shared_.header().wall_offset_ns; }
 
@@ -87,14 +94,45 @@ class Model {
   friend class Client;
   explicit Model(Shared shared) : shared_(std::move(shared)) {}
 
+  // Those that were ever used.
+  std::span<ClientSlot> clients() const {
+    return std::span(shared_.header().clients).first(get(shared_.header().clients_bound) % (kMaxClients + 1));
+  }
+  std::span<Waiter> waiters() const {
+    return std::span(shared_.header().waiters).first(get(shared_.header().waiters_bound) % (kMaxWaiters + 1));
+  }
+
   // All below: the lock is held.
-  QueueEntry& entry(Card& card, uint64_t index) { return card.queue[index % kQueueRing]; }
+  // queue.cc
+  QueueEntry& entry(Card& card, uint64_t ticket) { return card.entries[ticket % kPoolEntries]; }
+  bool has_room(uint32_t card, uint32_t slot) const;
+  uint64_t enqueue(uint32_t card, uint32_t slot, const Work& work, uint64_t now);
+  void remove_first(uint32_t card, uint32_t slot, uint32_t connection, uint64_t at);
+  void cancel_entries(uint32_t card, uint32_t slot, uint64_t now);
+  bool is_done(Card& card, uint64_t ticket);  // needs no lock
+  void plan_again(uint32_t card, uint64_t now);
+
+  // schedule.cc
   void advance(uint32_t card, uint64_t now);
-  void retire(uint32_t card);
-  void account(uint32_t card, const QueueEntry& entry, uint64_t until);
-  void take_sample(uint32_t card, uint64_t now);
-  void reschedule(uint32_t card, uint64_t now);
-  void cancel_entries(uint32_t card, uint64_t owner, uint64_t now);
+  void end_slice(uint32_t card, uint64_t at);
+  void start_next(uint32_t card, uint64_t at);
+  QueueEntry* choose(uint32_t card, uint64_t at);
+  bool is_ready(Card& card, const QueueEntry& candidate, uint64_t at);
+  QueueEntry* ready_first(uint32_t card, uint32_t slot, uint32_t connection, uint64_t at);
+  QueueEntry* oldest(uint32_t card, uint64_t at, bool only_ready);
+  uint32_t next_in_turn(uint32_t card, uint32_t turn, uint64_t at);
+  void start(uint32_t card, QueueEntry& chosen, uint64_t at);
+  void stop(uint32_t card, QueueEntry& stopped, uint64_t at);
+  uint64_t next_end(Card& card, QueueEntry** which);
+  uint64_t next_slice_end(uint32_t card) const;
+  uint64_t next_delayed(uint32_t card);
+  uint64_t next_change(
+      uint32_t card);  // the next moment at which something ends or may start; UINT64_MAX = none
+
+  // usage.cc
+  void take_sample(uint32_t card, uint64_t at, uint64_t idle_until);
+
+  // clients.cc, virtual_clock.cc
   void reclaim(uint32_t slot);
   void settle();
   bool anyone_runs();
@@ -120,12 +158,14 @@ class Client {
   void add_context(uint32_t card);
   void remove_context(uint32_t card);
 
-  // Queues work and returns its ticket; waits while the card's queue is full. `end_ns`: when it will end as
-  // things are now (a dead peer's cancelled work only makes it earlier).
+  // Queues work and returns its ticket; waits while the queue is full. Later tickets of a card are greater.
+  // `end_ns`: FIFO card: when it will end as things are now (a dead peer's cancelled work only makes it
+  // earlier); otherwise the earliest moment at which it can.
   uint64_t submit(uint32_t card, const Work& work, uint64_t* end_ns = nullptr);
   bool is_done(uint32_t card, uint64_t ticket);  // virtual clock: "no" takes kPollNs
   void wait_done(uint32_t card, uint64_t ticket);
-  // End of finished work while it is among the newest kQueueRing of its card.
+  // End of work, finished or as submit() tells it, while its card remembers (kPoolEntries with the queued
+  // ones).
   std::optional<uint64_t> end_of(uint32_t card, uint64_t ticket);
   void sleep_until(uint64_t time_ns);
 
@@ -145,7 +185,6 @@ class Client {
       : model_(model), slot_(slot), generation_(generation), mark_fd_(mark_fd) {}
   ClientSlot& self() const { return model_.shared_.header().clients[slot_]; }
   bool try_reserve(uint32_t card, uint64_t bytes);
-  bool done_locked(uint32_t card, uint64_t ticket) const;
   void block(WaitKind kind, uint32_t card, uint64_t value, std::optional<uint64_t> serial = std::nullopt);
 
   Model& model_;

@@ -26,9 +26,16 @@ TEST(Cards, ParsesGroupsAndNamesWhatIsWrong) {
   EXPECT_EQ((*cards)[1].model->name, "H100-80G");
   EXPECT_EQ((*cards)[1].sm_count, 132u);
   EXPECT_EQ((*cards)[2].sm_count, 16u);
+  EXPECT_EQ((*cards)[2].execution, Execution::Fifo);
+  EXPECT_EQ(parse_cards("1:T4", Execution::TimeSliced)->front().execution, Execution::TimeSliced);
+  const auto named = parse_cards("1:T4@8/overlapping,1:T4/fifo", Execution::TimeSliced);
+  ASSERT_TRUE(named);
+  EXPECT_EQ(named->front().sm_count, 8u);
+  EXPECT_EQ(named->front().execution, Execution::Overlapping);
+  EXPECT_EQ(named->back().execution, Execution::Fifo);
   EXPECT_THAT(parse_cards("2:H900").error(), HasSubstr("H100-80G"));
-  for (const char* bad :
-       {"", "H100-80G", "0:A10", "17:A10", "9:A10,8:T4", "1:A10@0", "1:A10,", "-1:A10", "1:A10@x"}) {
+  for (const char* bad : {"", "H100-80G", "0:A10", "17:A10", "9:A10,8:T4", "1:A10@0", "1:A10,", "-1:A10",
+                          "1:A10@x", "1:A10/", "1:A10/mps", "1:A10/fifo@8"}) {
     EXPECT_FALSE(parse_cards(bad)) << bad;
   }
 }
@@ -49,7 +56,7 @@ TEST(File, RefusesWhatIsNoModel) {
     auto model = file.open();
     model->shared().header().layout_version.store(kLayoutVersion + 1);
   }
-  EXPECT_THAT(Model::open(file.path()).error(), HasSubstr("layout version 2"));
+  EXPECT_THAT(Model::open(file.path()).error(), HasSubstr("layout version 3"));
   std::ofstream(file.path()) << "too short";
   EXPECT_THAT(Model::open(file.path()).error(), HasSubstr("not a software GPU"));
   EXPECT_THAT(Model::open("/nonexistent/x").error(), HasSubstr("/nonexistent/x"));
@@ -148,15 +155,16 @@ TEST(VirtualQueue, IsBoundedAndASubmitterWaitsForRoom) {
   CardFile file({.cards = "1:H100-80G", .virtual_clock = true});
   auto model = file.open();
   auto client = attach(*model);
-  for (uint32_t i = 0; i < kQueueDepth; ++i) client->submit(0, {.duration_ns = kMs});
+  const uint64_t first = client->submit(0, {.duration_ns = kMs});
+  for (uint32_t i = 1; i < kQueueDepth; ++i) client->submit(0, {.duration_ns = kMs});
   EXPECT_EQ(model->now(), 0u);
   const uint64_t last = client->submit(0, {.duration_ns = kMs});
   EXPECT_EQ(model->now(), kMs);
   client->wait_done(0, last);
   EXPECT_EQ(model->now(), (kQueueDepth + 1) * kMs);
-  EXPECT_EQ(client->end_of(0, 1), kMs);  // still in the ring
-  for (uint32_t i = 0; i < kQueueRing; ++i) client->submit(0, {.duration_ns = 1});
-  EXPECT_EQ(client->end_of(0, 1), std::nullopt);
+  EXPECT_EQ(client->end_of(0, first), kMs);  // still remembered
+  for (uint32_t i = 0; i < kPoolEntries; ++i) client->submit(0, {.duration_ns = 1});
+  EXPECT_EQ(client->end_of(0, first), std::nullopt);
 }
 
 TEST(VirtualUsage, SamplesTellEachProcessShare) {

@@ -1,7 +1,7 @@
-// The launch queue of a card: one kernel at a time, in the order of submission. Time is applied lazily:
-// whoever holds the lock brings the card up to `now`; entries know their start and end, so a late advance
-// gives the same result as an early one.
+// What is queued on a card: each process has lists of entries (connections) that run in order. What runs when
+// is schedule.cc's. All of Model here: the lock is held.
 #include <algorithm>
+#include <vector>
 
 #include "softgpu/model/model.h"
 #include "softgpu/model/sleep.h"
@@ -10,133 +10,148 @@ namespace tweendeck::softgpu {
 namespace {
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
+constexpr auto kDone = static_cast<uint64_t>(EntryState::Done);
+constexpr auto kQueued = static_cast<uint64_t>(EntryState::Queued);
+constexpr auto kRunning = static_cast<uint64_t>(EntryState::Running);
 
-uint64_t get(const Word& word) {
-  return word.load(kRelaxed);
-}
+// Real clock: a waiter whose work could have ended already looks again after so long at the earliest.
+constexpr uint64_t kLookAgainNs = 50'000;
 
 }  // namespace
 
-void Model::advance(uint32_t index, uint64_t now) {
+bool Model::has_room(uint32_t index, uint32_t slot) const {
+  const Card& card = shared_.card(index);
+  if (execution(index) == Execution::Fifo) return get(card.queued) < kQueueDepth;
+  return get(shared_.header().clients[slot].cards[index].queued) < kQueueDepth &&
+         get(card.queued) < kPoolEntries;
+}
+
+uint64_t Model::enqueue(uint32_t index, uint32_t slot, const Work& work, uint64_t now) {
   Card& card = shared_.card(index);
-  if (get(card.reschedule) != 0) reschedule(index, now);
-  while (true) {
-    const uint64_t head = get(card.head);
-    const uint64_t sample_at = get(card.next_sample_ns);
-    const uint64_t end = head != get(card.tail) ? get(entry(card, head).end_ns) : UINT64_MAX;
-    if (end <= std::min(sample_at, now)) {
-      retire(index);
-    } else if (sample_at <= now) {
-      take_sample(index, now);
-    } else {
-      return;
-    }
+  ClientSlot& client = shared_.header().clients[slot];
+  ClientCard& mine = client.cards[index];
+  const bool overlapping = execution(index) == Execution::Overlapping;
+  const uint64_t lane = overlapping ? work.stream % kConnections : 0;
+  Connection& connection = mine.connections[lane];
+  const bool fresh = get(card.entries_used) < kPoolEntries;
+  const uint64_t position = fresh ? get(card.entries_used) : get(card.free_first) - 1;
+  const uint64_t ticket = (get(card.sequence) + 1) << kPoolBits | position;
+  Word& planned = execution(index) == Execution::Fifo ? card.planned_ns : connection.planned_ns;
+  const uint64_t end = std::max({now, get(planned), work.not_before_ns}) + work.duration_ns;
+  const uint32_t all_sms = card.info.sm_count;
+  const uint64_t sms = work.duration_ns == 0 ? 0 : work.sms == 0 ? all_sms : std::min(work.sms, all_sms);
+
+  QueueEntry& queued = card.entries[position];
+  const uint64_t next_free = get(queued.next);
+  // From the first store on, who asks for the old ticket learns that it is done.
+  queued.ticket.store(ticket, std::memory_order_release);
+  queued.state.store(kQueued, std::memory_order_release);
+  queued.owner.store(slot | get(client.generation) << 16, kRelaxed);
+  queued.connection.store(lane, kRelaxed);
+  queued.sms.store(sms, kRelaxed);
+  queued.not_before_ns.store(work.not_before_ns, kRelaxed);
+  queued.after.store(work.after, kRelaxed);
+  queued.remaining_ns.store(work.duration_ns, kRelaxed);
+  queued.end_ns.store(end, kRelaxed);
+
+  const bool first = get(connection.first) == 0;
+  if (fresh) {
+    shared_.put(card.entries_used, position + 1);
+  } else {
+    shared_.put(card.free_first, next_free);
+    if (next_free == 0) shared_.put(card.free_last, 0);
   }
+  shared_.put(queued.next, 0);
+  shared_.put(first ? connection.first : card.entries[get(connection.last) - 1].next, position + 1);
+  shared_.put(connection.last, position + 1);
+  if (get(mine.queued) == 0) {
+    Word& active = card.active[slot / 64];
+    shared_.put(active, get(active) | 1ull << slot % 64);
+  }
+  shared_.add(mine.queued, 1);
+  shared_.add(card.queued, 1);
+  shared_.add(card.sequence, 1);
+  shared_.put(planned, end);
+  if (work.not_before_ns != 0) shared_.add(card.delayed, 1);
+  if (first && (overlapping || get(card.running_count) == 0)) shared_.put(card.choose_ns, now + 1);
+  shared_.commit();
+  mine.launches.store(get(mine.launches) + 1, kRelaxed);
+  return ticket;
 }
 
-// Books the busy time of the running entry up to `until`.
-void Model::account(uint32_t index, const QueueEntry& running, uint64_t until) {
+// The first entry of a connection is done: it has finished, or was cancelled.
+void Model::remove_first(uint32_t index, uint32_t slot, uint32_t lane, uint64_t at) {
   Card& card = shared_.card(index);
-  const uint64_t from = std::max(get(running.start_ns), get(card.accounted_ns));
-  if (until <= from) return;
-  shared_.add(card.busy_ns, until - from);
-  shared_.put(card.accounted_ns, until);
-  const uint64_t owner = get(running.owner);
-  ClientSlot& client = shared_.header().clients[owner % kMaxClients];
-  if (get(client.generation) == owner >> 16) shared_.add(client.cards[index].busy_ns, until - from);
-}
-
-void Model::retire(uint32_t index) {
-  Card& card = shared_.card(index);
-  const QueueEntry& finished = entry(card, get(card.head));
-  account(index, finished, get(finished.end_ns));
-  shared_.add(card.head, 1);
+  ClientCard& client = shared_.header().clients[slot].cards[index];
+  Connection& connection = client.connections[lane];
+  const uint64_t position = get(connection.first) - 1;
+  QueueEntry& done = card.entries[position];
+  if (get(done.state) == kRunning) stop(index, done, at);
+  if (get(done.not_before_ns) != 0) shared_.add(card.delayed, UINT64_MAX);  // minus one
+  shared_.put(connection.first, get(done.next));
+  if (get(done.next) == 0) shared_.put(connection.last, 0);
+  shared_.add(client.queued, UINT64_MAX);
+  if (get(client.queued) == 0) {
+    Word& active = card.active[slot / 64];
+    shared_.put(active, get(active) & ~(1ull << slot % 64));
+  }
+  shared_.add(card.queued, UINT64_MAX);
+  shared_.put(done.next, 0);
+  shared_.put(done.end_ns, at);
+  shared_.put(done.state, kDone);
+  shared_.put(get(card.free_last) == 0 ? card.free_first : card.entries[get(card.free_last) - 1].next,
+              position + 1);
+  shared_.put(card.free_last, position + 1);
+  shared_.put(card.choose_ns, at + 1);
   shared_.commit();
 }
 
-void Model::take_sample(uint32_t index, uint64_t now) {
-  Card& card = shared_.card(index);
-  const uint64_t at = get(card.next_sample_ns);
-  const uint64_t head = get(card.head);
-  const uint64_t start = head != get(card.tail) ? get(entry(card, head).start_ns) : UINT64_MAX;
-  if (start < at) account(index, entry(card, head), at);
-  // The slot that is written here is not among those that readers take, until the count below publishes it.
-  Sample& sample = card.samples[get(card.sample_count) % kSampleRing];
-  sample.time_ns.store(at, kRelaxed);
-  sample.busy_ns.store(get(card.busy_ns), kRelaxed);
-  for (uint32_t slot = 0; slot < kMaxClients; ++slot) {
-    const ClientSlot& client = shared_.header().clients[slot];
-    sample.client_generation[slot].store(get(client.generation), kRelaxed);
-    sample.client_busy_ns[slot].store(get(client.cards[index].busy_ns), kRelaxed);
-  }
-  uint64_t next = at + kSamplePeriodNs;
-  // An idle gap becomes one long idle sample.
-  if (const uint64_t idle_until = std::min(now, start); idle_until > next) {
-    next = idle_until / kSamplePeriodNs * kSamplePeriodNs;
-  }
-  shared_.put(card.next_sample_ns, next);
-  shared_.add(card.sample_count, 1);
-  shared_.commit();
-}
-
-// Computes starts and ends anew after cancellations. What has started keeps its start. Can be repeated.
-void Model::reschedule(uint32_t index, uint64_t now) {
-  Card& card = shared_.card(index);
-  const uint64_t head = get(card.head);
-  uint64_t previous_end = head > 0 ? get(entry(card, head - 1).end_ns) : 0;
-  for (uint64_t i = head; i != get(card.tail); ++i) {
-    QueueEntry& queued = entry(card, i);
-    if (i != head || get(queued.start_ns) > now) {
-      const uint64_t start = std::max({previous_end, get(queued.submit_ns), get(queued.not_before_ns)});
-      queued.start_ns.store(start, std::memory_order_release);
-    }
-    previous_end = get(queued.start_ns) + get(queued.duration_ns);
-    queued.end_ns.store(previous_end, std::memory_order_release);
-  }
-  card.reschedule.store(0, std::memory_order_release);
-}
-
-// A dead client's running kernel stops now; what it has queued takes no time.
-void Model::cancel_entries(uint32_t index, uint64_t owner, uint64_t now) {
-  Card& card = shared_.card(index);
+// A dead client's running kernels stop now; what it has queued takes no time. Can be repeated.
+void Model::cancel_entries(uint32_t index, uint32_t slot, uint64_t now) {
   advance(index, now);
-  card.reschedule.store(1, std::memory_order_release);
-  for (uint64_t i = get(card.head); i != get(card.tail); ++i) {
-    QueueEntry& queued = entry(card, i);
-    if (get(queued.owner) != owner) continue;
-    const uint64_t start = get(queued.start_ns);
-    const uint64_t ran = i == get(card.head) && start < now ? now - start : 0;
-    queued.duration_ns.store(std::min(ran, get(queued.duration_ns)), std::memory_order_release);
+  for (uint32_t lane = 0; lane < kConnections; ++lane) {
+    const Connection& connection = shared_.header().clients[slot].cards[index].connections[lane];
+    while (get(connection.first) != 0) remove_first(index, slot, lane, now);
   }
-  reschedule(index, now);
+  advance(index, now);
+  if (execution(index) == Execution::Fifo) plan_again(index, now);
+}
+
+// When the entries of a FIFO card will end, anew.
+void Model::plan_again(uint32_t index, uint64_t now) {
+  Card& card = shared_.card(index);
+  std::vector<QueueEntry*> queued;
+  for (ClientSlot& client : shared_.header().clients) {
+    for (uint64_t at = get(client.cards[index].connections[0].first); at != 0;) {
+      queued.push_back(&card.entries[at - 1]);
+      at = get(queued.back()->next);
+    }
+  }
+  std::ranges::sort(queued, {}, [](const QueueEntry* entry) { return get(entry->ticket); });
+  uint64_t planned = now;
+  for (QueueEntry* entry : queued) {
+    const bool runs = get(entry->state) == kRunning;
+    planned = (runs ? get(entry->resumed_ns) : std::max(planned, get(entry->not_before_ns))) +
+              get(entry->remaining_ns);
+    entry->end_ns.store(planned, kRelaxed);
+  }
+  card.planned_ns.store(planned, kRelaxed);
 }
 
 uint64_t Client::submit(uint32_t index, const Work& work, uint64_t* end_ns) {
-  Card& card = model_.shared_.card(index);
   while (true) {
     uint64_t room_at = 0;
     {
       Locked locked(model_.shared_);
       const uint64_t now = model_.now();
       model_.advance(index, now);
-      const uint64_t tail = get(card.tail);
-      if (tail - get(card.head) < kQueueDepth) {
-        const uint64_t previous_end = tail > 0 ? get(model_.entry(card, tail - 1).end_ns) : 0;
-        const uint64_t start = std::max({now, previous_end, work.not_before_ns});
-        QueueEntry& queued = model_.entry(card, tail);
-        queued.owner.store(owner(), kRelaxed);
-        queued.submit_ns.store(now, kRelaxed);
-        queued.not_before_ns.store(work.not_before_ns, kRelaxed);
-        queued.duration_ns.store(work.duration_ns, kRelaxed);
-        queued.start_ns.store(start, kRelaxed);
-        queued.end_ns.store(start + work.duration_ns, kRelaxed);
-        card.tail.store(tail + 1, std::memory_order_release);
-        Word& launches = self().cards[index].launches;
-        launches.store(get(launches) + 1, kRelaxed);
-        if (end_ns != nullptr) *end_ns = start + work.duration_ns;
-        return tail + 1;
+      if (model_.has_room(index, slot_)) {
+        const uint64_t ticket = model_.enqueue(index, slot_, work, now);
+        model_.advance(index, now);
+        if (end_ns != nullptr) *end_ns = get(model_.entry(model_.shared_.card(index), ticket).end_ns);
+        return ticket;
       }
-      room_at = get(model_.entry(card, get(card.head)).end_ns);
+      room_at = std::max(model_.next_change(index), now + kLookAgainNs);
     }
     if (model_.clock_mode() == ClockMode::Virtual) {
       block(WaitKind::Space, index, 0);
@@ -146,16 +161,19 @@ uint64_t Client::submit(uint32_t index, const Work& work, uint64_t* end_ns) {
   }
 }
 
-bool Client::done_locked(uint32_t index, uint64_t ticket) const {
-  model_.advance(index, model_.now());
-  return model_.shared_.card(index).head.load(kRelaxed) >= ticket;
+bool Model::is_done(Card& card, uint64_t ticket) {
+  const QueueEntry& asked = entry(card, ticket);
+  return ticket == 0 || asked.ticket.load(std::memory_order_acquire) != ticket ||
+         asked.state.load(std::memory_order_acquire) == kDone;
 }
 
 bool Client::is_done(uint32_t index, uint64_t ticket) {
-  if (model_.shared_.card(index).head.load(std::memory_order_acquire) >= ticket) return true;
+  Card& card = model_.shared_.card(index);
+  if (model_.is_done(card, ticket)) return true;
   {
     Locked locked(model_.shared_);
-    if (done_locked(index, ticket)) return true;
+    model_.advance(index, model_.now());
+    if (model_.is_done(card, ticket)) return true;
   }
   if (model_.clock_mode() == ClockMode::Virtual) sleep_until(model_.now() + kPollNs);
   return false;
@@ -163,26 +181,29 @@ bool Client::is_done(uint32_t index, uint64_t ticket) {
 
 void Client::wait_done(uint32_t index, uint64_t ticket) {
   Card& card = model_.shared_.card(index);
-  while (card.head.load(std::memory_order_acquire) < ticket) {
+  while (!model_.is_done(card, ticket)) {
     if (model_.clock_mode() == ClockMode::Virtual) {
       block(WaitKind::Done, index, ticket);
       continue;
     }
-    uint64_t end = 0;
+    uint64_t look_at = 0;
     {
       Locked locked(model_.shared_);
-      if (done_locked(index, ticket)) return;
-      end = get(model_.entry(card, ticket - 1).end_ns);
+      const uint64_t now = model_.now();
+      model_.advance(index, now);
+      if (model_.is_done(card, ticket)) return;
+      look_at = get(model_.entry(card, ticket).end_ns);
+      if (look_at <= now) look_at = std::max(model_.next_change(index), now + kLookAgainNs);
     }
-    if (!sleep_real(end, kReclaimPeriodNs)) model_.reclaim_dead();
+    if (!sleep_real(look_at, kReclaimPeriodNs)) model_.reclaim_dead();
   }
 }
 
 std::optional<uint64_t> Client::end_of(uint32_t index, uint64_t ticket) {
   Locked locked(model_.shared_);
-  Card& card = model_.shared_.card(index);
-  if (ticket == 0 || get(card.tail) - (ticket - 1) > kQueueRing) return std::nullopt;
-  return get(model_.entry(card, ticket - 1).end_ns);
+  const QueueEntry& asked = model_.entry(model_.shared_.card(index), ticket);
+  if (ticket == 0 || get(asked.ticket) != ticket) return std::nullopt;
+  return get(asked.end_ns);
 }
 
 }  // namespace tweendeck::softgpu

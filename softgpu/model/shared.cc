@@ -51,6 +51,7 @@ void init_header(Header& header, const CreateOptions& options) {
   header.clock_mode = static_cast<uint64_t>(options.clock);
   read_boot_id(header.boot_id);
   header.start_clients = options.start_clients;
+  header.slice_ns = options.slice_ns;
   header.wait_serial.store(kMaxClients);  // serials below are ranks of clients at the start barrier
   header.started.store(options.start_clients == 0 ? 1 : 0);
   header.wall_offset_ns = clock_ns(CLOCK_REALTIME) - (options.clock == ClockMode::Real ? monotonic_ns() : 0);

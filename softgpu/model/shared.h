@@ -19,6 +19,7 @@ struct CreateOptions {
   std::vector<CardInfo> cards;
   ClockMode clock = ClockMode::Real;
   uint64_t start_clients = 0;
+  uint64_t slice_ns = kDefaultSliceNs;
 };
 
 uint64_t monotonic_ns();

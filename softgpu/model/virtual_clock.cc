@@ -9,10 +9,6 @@
 namespace tweendeck::softgpu {
 namespace {
 
-uint64_t get(const Word& word) {
-  return word.load(std::memory_order_relaxed);
-}
-
 bool is_waiting(const Waiter& waiter) {
   return get(waiter.state) == static_cast<uint64_t>(WaiterState::Waiting);
 }
@@ -26,7 +22,7 @@ uint64_t Model::now() const {
 
 // A client runs unless all of its threads that take part wait, at least one.
 bool Model::anyone_runs() {
-  return std::ranges::any_of(shared_.header().clients, [](const ClientSlot& client) {
+  return std::ranges::any_of(clients(), [](const ClientSlot& client) {
     return get(client.state) == static_cast<uint64_t>(ClientState::Live) &&
            (get(client.waiting) == 0 || get(client.waiting) < get(client.threads));
   });
@@ -38,9 +34,9 @@ bool Model::satisfied(const Waiter& waiter, uint64_t now) {
     case WaitKind::Time:
       return get(waiter.value) <= now;
     case WaitKind::Done:
-      return get(card.head) >= get(waiter.value);
+      return is_done(card, get(waiter.value));
     case WaitKind::Space:
-      return get(card.tail) - get(card.head) < kQueueDepth;
+      return has_room(get(waiter.card) % card_count(), get(waiter.client) % kMaxClients);
     case WaitKind::Start:
       return true;
   }
@@ -49,7 +45,7 @@ bool Model::satisfied(const Waiter& waiter, uint64_t now) {
 
 Waiter* Model::next_ready(uint64_t now) {
   Waiter* best = nullptr;
-  for (Waiter& waiter : shared_.header().waiters) {
+  for (Waiter& waiter : waiters()) {
     if (!is_waiting(waiter) || !satisfied(waiter, now)) continue;
     if (best == nullptr || get(waiter.serial) < get(best->serial)) best = &waiter;
   }
@@ -59,11 +55,8 @@ Waiter* Model::next_ready(uint64_t now) {
 // The next moment at which something can become satisfied; UINT64_MAX when there is none.
 uint64_t Model::next_event() {
   uint64_t next = UINT64_MAX;
-  for (uint32_t i = 0; i < card_count(); ++i) {
-    Card& card = shared_.card(i);
-    if (get(card.head) != get(card.tail)) next = std::min(next, get(entry(card, get(card.head)).end_ns));
-  }
-  for (const Waiter& waiter : shared_.header().waiters) {
+  for (uint32_t i = 0; i < card_count(); ++i) next = std::min(next, next_change(i));
+  for (const Waiter& waiter : waiters()) {
     if (is_waiting(waiter) && get(waiter.kind) == static_cast<uint64_t>(WaitKind::Time)) {
       next = std::min(next, get(waiter.value));
     }
@@ -82,7 +75,7 @@ void Model::settle() {
   Header& header = shared_.header();
   if (clock_mode() != ClockMode::Virtual) return;
   if (get(header.started) == 0) {
-    const auto live = std::ranges::count_if(header.clients, [](const ClientSlot& client) {
+    const auto live = std::ranges::count_if(clients(), [](const ClientSlot& client) {
       return get(client.state) == static_cast<uint64_t>(ClientState::Live);
     });
     if (static_cast<uint64_t>(live) < header.start_clients) return;
@@ -92,7 +85,7 @@ void Model::settle() {
     const uint64_t now = get(header.virtual_now_ns);
     for (uint32_t i = 0; i < card_count(); ++i) advance(i, now);
     if (Waiter* ready = next_ready(now); ready != nullptr) return release(*ready);
-    const bool someone_waits = std::ranges::any_of(header.waiters, is_waiting);
+    const bool someone_waits = std::ranges::any_of(waiters(), is_waiting);
     const uint64_t next = next_event();
     if (!someone_waits || next == UINT64_MAX) return;
     header.virtual_now_ns.store(std::max(now, next), std::memory_order_release);
@@ -109,6 +102,8 @@ void Client::block(WaitKind kind, uint32_t card, uint64_t value, std::optional<u
       waiter = std::ranges::find_if(
           waiters, [](const Waiter& w) { return get(w.state) == static_cast<uint64_t>(WaiterState::Free); });
       if (waiter != std::end(waiters)) {
+        const auto used = static_cast<uint64_t>(waiter - waiters) + 1;
+        if (used > get(shared.header().waiters_bound)) shared.header().waiters_bound.store(used);
         waiter->client.store(slot_, std::memory_order_relaxed);
         waiter->kind.store(static_cast<uint64_t>(kind), std::memory_order_relaxed);
         waiter->card.store(card, std::memory_order_relaxed);

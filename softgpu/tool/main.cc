@@ -11,6 +11,9 @@
 namespace {
 
 using nlohmann::json;
+
+constexpr uint64_t kLeastSliceUs = 1;
+constexpr uint64_t kMostSliceUs = 10'000'000;
 namespace softgpu = tweendeck::softgpu;
 
 json to_json(const softgpu::HostState& state) {
@@ -31,6 +34,7 @@ json to_json(const softgpu::HostState& state) {
                      {"name", card.name},
                      {"uuid", card.uuid},
                      {"pci_bus_id", card.pci_bus_id},
+                     {"execution", card.execution},
                      {"numa_node", card.numa_node},
                      {"memory_bytes", card.memory_bytes},
                      {"used_bytes", card.used_bytes},
@@ -53,9 +57,9 @@ void print(const softgpu::HostState& state) {
          state.virtual_clock ? "virtual" : "real", state.attached);
   for (size_t i = 0; i < state.cards.size(); ++i) {
     const auto& card = state.cards[i];
-    printf("%2zu  %-40s %6.1f of %6.1f GiB used  %3u %% busy  %4u queued  %s\n", i, card.name.c_str(),
+    printf("%2zu  %-40s %6.1f of %6.1f GiB used  %3u %% busy  %4u queued  %s  %s\n", i, card.name.c_str(),
            static_cast<double>(card.used_bytes) / kGiB, static_cast<double>(card.memory_bytes) / kGiB,
-           card.sm_percent, card.queued, card.uuid.c_str());
+           card.sm_percent, card.queued, card.uuid.c_str(), card.execution.c_str());
     for (const auto& process : card.processes) {
       printf("      pid %-8llu %-16s %6.1f GiB  %3u %% busy  %llu launches\n",
              static_cast<unsigned long long>(process.pid), process.name.c_str(),
@@ -91,15 +95,26 @@ int main(int argc, char** argv) {
   std::string format = "text";
   std::string clock = "real";
   softgpu::HostOptions options;
+  uint64_t slice_us = 2'000;
   bool force = false;
   auto with_common = [&](CLI::App* command) {
     command->add_option("-o,--output", format, "text or json")->check(CLI::IsMember({"text", "json"}));
     return command;
   };
   CLI::App* create = with_common(app.add_subcommand("create", "Make a device-model file with cards"));
-  create->add_option("--cards", options.cards, "COUNT:MODEL[@SMS],... for example 2:H100-80G")->required();
+  create->add_option("--cards", options.cards, "COUNT:MODEL[@SMS][/EXECUTION],... for example 2:H100-80G")
+      ->required();
   create->add_option("--clock", clock, "real: busy time follows the clock; virtual: deterministic")
       ->check(CLI::IsMember({"real", "virtual"}));
+  create
+      ->add_option(
+          "--execution", options.execution,
+          "how cards that name no execution run what several processes queue: fifo: one kernel at a "
+          "time in order; time-sliced: processes take turns; overlapping: side by side while SMs are "
+          "free")
+      ->check(CLI::IsMember({"fifo", "time-sliced", "overlapping"}));
+  create->add_option("--slice-us", slice_us, "length of a time slice")
+      ->check(CLI::Range(kLeastSliceUs, kMostSliceUs));
   create->add_option("--start-clients", options.start_clients,
                      "virtual clock: time stands still until so many processes have attached");
   create->add_flag("--replace", options.replace, "replace a file that no process uses");
@@ -117,6 +132,7 @@ int main(int argc, char** argv) {
   }
   const bool as_json = format == "json";
   options.virtual_clock = clock == "virtual";
+  options.slice_ns = slice_us * 1000;
   if (*models) {
     for (const std::string& line : softgpu::describe_models()) printf("%s\n", line.c_str());
     return 0;
