@@ -5,6 +5,7 @@
 #pragma once
 
 #include "softgpu/cuda/abi.h"
+#include "softgpu/cuda/api_graph.h"
 
 // device.cc
 TW_EXPORT CUresult cuInit(unsigned flags);
@@ -65,54 +66,46 @@ TW_EXPORT CUresult cuMemHostGetDevicePointer_v2(CUdeviceptr* out, void* pointer,
 TW_EXPORT CUresult cuMemHostGetFlags(unsigned* flags, void* pointer);
 TW_EXPORT CUresult cuMemHostRegister_v2(void* pointer, size_t bytes, unsigned);
 TW_EXPORT CUresult cuMemHostUnregister(void* pointer);
-TW_EXPORT CUresult cuMemcpy(CUdeviceptr to, CUdeviceptr from, size_t n);
-TW_EXPORT CUresult cuMemcpy_ptds(CUdeviceptr to, CUdeviceptr from, size_t n);
-TW_EXPORT CUresult cuMemcpyHtoD_v2(CUdeviceptr to, const void* from, size_t n);
-TW_EXPORT CUresult cuMemcpyHtoD_v2_ptds(CUdeviceptr to, const void* from, size_t n);
-TW_EXPORT CUresult cuMemcpyDtoH_v2(void* to, CUdeviceptr from, size_t n);
-TW_EXPORT CUresult cuMemcpyDtoH_v2_ptds(void* to, CUdeviceptr from, size_t n);
-TW_EXPORT CUresult cuMemcpyDtoD_v2(CUdeviceptr to, CUdeviceptr from, size_t n);
-TW_EXPORT CUresult cuMemcpyDtoD_v2_ptds(CUdeviceptr to, CUdeviceptr from, size_t n);
-TW_EXPORT CUresult cuMemcpyPeer(CUdeviceptr to, CUcontext, CUdeviceptr from, CUcontext, size_t n);
-TW_EXPORT CUresult cuMemcpyPeer_ptds(CUdeviceptr to, CUcontext, CUdeviceptr from, CUcontext, size_t n);
-TW_EXPORT CUresult cuMemcpyAsync(CUdeviceptr to, CUdeviceptr from, size_t n, CUstream stream);
-TW_EXPORT CUresult cuMemcpyAsync_ptsz(CUdeviceptr to, CUdeviceptr from, size_t n, CUstream stream);
-TW_EXPORT CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void* from, size_t n, CUstream stream);
-TW_EXPORT CUresult cuMemcpyHtoDAsync_v2_ptsz(CUdeviceptr to, const void* from, size_t n, CUstream stream);
-TW_EXPORT CUresult cuMemcpyDtoHAsync_v2(void* to, CUdeviceptr from, size_t n, CUstream stream);
-TW_EXPORT CUresult cuMemcpyDtoHAsync_v2_ptsz(void* to, CUdeviceptr from, size_t n, CUstream stream);
-TW_EXPORT CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr to, CUdeviceptr from, size_t n, CUstream stream);
-TW_EXPORT CUresult cuMemcpyDtoDAsync_v2_ptsz(CUdeviceptr to, CUdeviceptr from, size_t n, CUstream stream);
-TW_EXPORT CUresult cuMemcpyPeerAsync(CUdeviceptr to, CUcontext, CUdeviceptr from, CUcontext, size_t n,
-                                     CUstream stream);
-TW_EXPORT CUresult cuMemcpyPeerAsync_ptsz(CUdeviceptr to, CUcontext, CUdeviceptr from, CUcontext, size_t n,
-                                          CUstream stream);
-TW_EXPORT CUresult cuMemcpy2D_v2(const CUDA_MEMCPY2D* c);
-TW_EXPORT CUresult cuMemcpy2D_v2_ptds(const CUDA_MEMCPY2D* c);
-TW_EXPORT CUresult cuMemcpy2DAsync_v2(const CUDA_MEMCPY2D* c, CUstream stream);
-TW_EXPORT CUresult cuMemcpy2DAsync_v2_ptsz(const CUDA_MEMCPY2D* c, CUstream stream);
-TW_EXPORT CUresult cuMemsetD8_v2(CUdeviceptr to, unsigned char value, size_t n);
-TW_EXPORT CUresult cuMemsetD8_v2_ptds(CUdeviceptr to, unsigned char value, size_t n);
-TW_EXPORT CUresult cuMemsetD16_v2(CUdeviceptr to, unsigned short value, size_t n);
-TW_EXPORT CUresult cuMemsetD16_v2_ptds(CUdeviceptr to, unsigned short value, size_t n);
-TW_EXPORT CUresult cuMemsetD32_v2(CUdeviceptr to, unsigned value, size_t n);
-TW_EXPORT CUresult cuMemsetD32_v2_ptds(CUdeviceptr to, unsigned value, size_t n);
-TW_EXPORT CUresult cuMemsetD2D8_v2(CUdeviceptr to, size_t pitch, unsigned char value, size_t width,
-                                   size_t height);
-TW_EXPORT CUresult cuMemsetD2D8_v2_ptds(CUdeviceptr to, size_t pitch, unsigned char value, size_t width,
-                                        size_t height);
-TW_EXPORT CUresult cuMemsetD2D32_v2(CUdeviceptr to, size_t pitch, unsigned value, size_t width,
-                                    size_t height);
-TW_EXPORT CUresult cuMemsetD2D32_v2_ptds(CUdeviceptr to, size_t pitch, unsigned value, size_t width,
-                                         size_t height);
-TW_EXPORT CUresult cuMemsetD8Async(CUdeviceptr to, unsigned char value, size_t n, CUstream stream);
-TW_EXPORT CUresult cuMemsetD8Async_ptsz(CUdeviceptr to, unsigned char value, size_t n, CUstream stream);
-TW_EXPORT CUresult cuMemsetD16Async(CUdeviceptr to, unsigned short value, size_t n, CUstream stream);
-TW_EXPORT CUresult cuMemsetD16Async_ptsz(CUdeviceptr to, unsigned short value, size_t n, CUstream stream);
-TW_EXPORT CUresult cuMemsetD32Async(CUdeviceptr to, unsigned value, size_t n, CUstream stream);
-TW_EXPORT CUresult cuMemsetD32Async_ptsz(CUdeviceptr to, unsigned value, size_t n, CUstream stream);
-TW_EXPORT CUresult cuMemcpy2DUnaligned_v2(const CUDA_MEMCPY2D* c);
-TW_EXPORT CUresult cuMemcpy2DUnaligned_v2_ptds(const CUDA_MEMCPY2D* c);
+
+// transfer.cc
+TW_EXPORT_BOTH(cuMemcpy, _ptds, (CUdeviceptr to, CUdeviceptr from, size_t n));
+TW_EXPORT_BOTH(cuMemcpyHtoD_v2, _ptds, (CUdeviceptr to, const void* from, size_t n));
+TW_EXPORT_BOTH(cuMemcpyDtoH_v2, _ptds, (void* to, CUdeviceptr from, size_t n));
+TW_EXPORT_BOTH(cuMemcpyDtoD_v2, _ptds, (CUdeviceptr to, CUdeviceptr from, size_t n));
+TW_EXPORT_BOTH(cuMemcpyPeer, _ptds, (CUdeviceptr to, CUcontext, CUdeviceptr from, CUcontext, size_t n));
+TW_EXPORT_BOTH(cuMemcpyAsync, _ptsz, (CUdeviceptr to, CUdeviceptr from, size_t n, CUstream stream));
+TW_EXPORT_BOTH(cuMemcpyHtoDAsync_v2, _ptsz, (CUdeviceptr to, const void* from, size_t n, CUstream stream));
+TW_EXPORT_BOTH(cuMemcpyDtoHAsync_v2, _ptsz, (void* to, CUdeviceptr from, size_t n, CUstream stream));
+TW_EXPORT_BOTH(cuMemcpyDtoDAsync_v2, _ptsz, (CUdeviceptr to, CUdeviceptr from, size_t n, CUstream stream));
+TW_EXPORT_BOTH(cuMemcpyPeerAsync, _ptsz,
+               (CUdeviceptr to, CUcontext, CUdeviceptr from, CUcontext, size_t n, CUstream stream));
+TW_EXPORT_BOTH(cuMemcpy2D_v2, _ptds, (const CUDA_MEMCPY2D* c));
+TW_EXPORT_BOTH(cuMemcpy2DUnaligned_v2, _ptds, (const CUDA_MEMCPY2D* c));
+TW_EXPORT_BOTH(cuMemcpy2DAsync_v2, _ptsz, (const CUDA_MEMCPY2D* c, CUstream stream));
+TW_EXPORT_BOTH(cuMemcpy3D_v2, _ptds, (const CUDA_MEMCPY3D* c));
+TW_EXPORT_BOTH(cuMemcpy3DAsync_v2, _ptsz, (const CUDA_MEMCPY3D* c, CUstream stream));
+TW_EXPORT_BOTH(cuMemcpy3DPeer, _ptds, (const CUDA_MEMCPY3D* c));
+TW_EXPORT_BOTH(cuMemcpy3DPeerAsync, _ptsz, (const CUDA_MEMCPY3D* c, CUstream stream));
+TW_EXPORT_BOTH(cuMemsetD8_v2, _ptds, (CUdeviceptr to, unsigned char value, size_t n));
+TW_EXPORT_BOTH(cuMemsetD16_v2, _ptds, (CUdeviceptr to, unsigned short value, size_t n));
+TW_EXPORT_BOTH(cuMemsetD32_v2, _ptds, (CUdeviceptr to, unsigned value, size_t n));
+TW_EXPORT_BOTH(cuMemsetD8Async, _ptsz, (CUdeviceptr to, unsigned char value, size_t n, CUstream stream));
+TW_EXPORT_BOTH(cuMemsetD16Async, _ptsz, (CUdeviceptr to, unsigned short value, size_t n, CUstream stream));
+TW_EXPORT_BOTH(cuMemsetD32Async, _ptsz, (CUdeviceptr to, unsigned value, size_t n, CUstream stream));
+TW_EXPORT_BOTH(cuMemsetD2D8_v2, _ptds,
+               (CUdeviceptr to, size_t pitch, unsigned char value, size_t width, size_t height));
+TW_EXPORT_BOTH(cuMemsetD2D16_v2, _ptds,
+               (CUdeviceptr to, size_t pitch, unsigned short value, size_t width, size_t height));
+TW_EXPORT_BOTH(cuMemsetD2D32_v2, _ptds,
+               (CUdeviceptr to, size_t pitch, unsigned value, size_t width, size_t height));
+TW_EXPORT_BOTH(cuMemsetD2D8Async, _ptsz,
+               (CUdeviceptr to, size_t pitch, unsigned char value, size_t width, size_t height,
+                CUstream stream));
+TW_EXPORT_BOTH(cuMemsetD2D16Async, _ptsz,
+               (CUdeviceptr to, size_t pitch, unsigned short value, size_t width, size_t height,
+                CUstream stream));
+TW_EXPORT_BOTH(cuMemsetD2D32Async, _ptsz,
+               (CUdeviceptr to, size_t pitch, unsigned value, size_t width, size_t height, CUstream stream));
 
 // pointer.cc
 TW_EXPORT CUresult cuPointerGetAttribute(void* out, int attribute, CUdeviceptr address);
@@ -159,6 +152,9 @@ TW_EXPORT CUresult cuLaunchKernelEx(const CUlaunchConfig* config, CUfunction f, 
                                     void** extra);
 TW_EXPORT CUresult cuLaunchKernelEx_ptsz(const CUlaunchConfig* config, CUfunction f, void** parameters,
                                          void** extra);
+TW_EXPORT_BOTH(cuLaunchCooperativeKernel, _ptsz,
+               (CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
+                unsigned shared, CUstream stream, void** parameters));
 TW_EXPORT CUresult cuOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, CUfunction, int block_size,
                                                                size_t);
 TW_EXPORT CUresult cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int* blocks, CUfunction,
@@ -172,8 +168,8 @@ TW_EXPORT CUresult cuStreamSynchronize(CUstream stream);
 TW_EXPORT CUresult cuStreamSynchronize_ptsz(CUstream stream);
 TW_EXPORT CUresult cuStreamQuery(CUstream stream);
 TW_EXPORT CUresult cuStreamQuery_ptsz(CUstream stream);
-TW_EXPORT CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned);
-TW_EXPORT CUresult cuStreamWaitEvent_ptsz(CUstream stream, CUevent event, unsigned);
+TW_EXPORT CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned flags);
+TW_EXPORT CUresult cuStreamWaitEvent_ptsz(CUstream stream, CUevent event, unsigned flags);
 TW_EXPORT CUresult cuStreamGetFlags(CUstream s, unsigned* out);
 TW_EXPORT CUresult cuStreamGetFlags_ptsz(CUstream s, unsigned* out);
 TW_EXPORT CUresult cuStreamGetPriority(CUstream s, int* out);
@@ -184,14 +180,12 @@ TW_EXPORT CUresult cuStreamGetCtx(CUstream s, CUcontext* out);
 TW_EXPORT CUresult cuStreamGetCtx_ptsz(CUstream s, CUcontext* out);
 TW_EXPORT CUresult cuStreamGetDevice(CUstream s, CUdevice* out);
 TW_EXPORT CUresult cuStreamGetDevice_ptsz(CUstream s, CUdevice* out);
-TW_EXPORT CUresult cuStreamIsCapturing(CUstream s, int* out);
-TW_EXPORT CUresult cuStreamIsCapturing_ptsz(CUstream s, int* out);
 TW_EXPORT CUresult cuEventCreate(CUevent* out, unsigned flags);
 TW_EXPORT CUresult cuEventDestroy_v2(CUevent handle);
 TW_EXPORT CUresult cuEventRecord(CUevent event, CUstream stream);
 TW_EXPORT CUresult cuEventRecord_ptsz(CUevent event, CUstream stream);
-TW_EXPORT CUresult cuEventRecordWithFlags(CUevent event, CUstream stream, unsigned);
-TW_EXPORT CUresult cuEventRecordWithFlags_ptsz(CUevent event, CUstream stream, unsigned);
+TW_EXPORT CUresult cuEventRecordWithFlags(CUevent event, CUstream stream, unsigned flags);
+TW_EXPORT CUresult cuEventRecordWithFlags_ptsz(CUevent event, CUstream stream, unsigned flags);
 TW_EXPORT CUresult cuEventQuery(CUevent handle);
 TW_EXPORT CUresult cuEventSynchronize(CUevent handle);
 TW_EXPORT CUresult cuEventElapsedTime(float* milliseconds, CUevent start_handle, CUevent end_handle);

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "softgpu/cuda/api.h"
+#include "softgpu/cuda/capture.h"
 #include "softgpu/cuda/driver.h"
 
 using namespace tweendeck::softgpu;
@@ -176,17 +177,16 @@ CUresult cuCtxGetDevice_v2(CUdevice* device, CUcontext handle) {
 CUresult cuCtxSynchronize() {
   TW_DRIVER(driver);
   TW_CONTEXT(context);
-  join_virtual_time();
-  driver->client().wait_done(driver->device(context->device)->card, context->last_ticket.load());
+  if (CUresult error = refuse_implicit(*context); error != CUDA_SUCCESS) return error;
+  synchronize(*context);
   return CUDA_SUCCESS;
 }
 
 CUresult cuCtxSynchronize_v2(CUcontext handle) {
   Context* context = nullptr;
   if (CUresult error = resolve_context(handle, context); error != CUDA_SUCCESS) return error;
-  join_virtual_time();
-  Driver& driver = *Driver::get();
-  driver.client().wait_done(driver.device(context->device)->card, context->last_ticket.load());
+  if (CUresult error = refuse_implicit(*context); error != CUDA_SUCCESS) return error;
+  synchronize(*context);
   return CUDA_SUCCESS;
 }
 

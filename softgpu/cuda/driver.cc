@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <string_view>
 
+#include "softgpu/cuda/capture.h"
 #include "softgpu/model/cards.h"
 
 namespace tweendeck::softgpu {
@@ -137,7 +138,8 @@ Context* Driver::create_context(int ordinal, unsigned flags, bool primary) {
 
 void Driver::destroy_context(Context* context) {
   Device& device = devices_[static_cast<size_t>(context->device)];
-  client_->wait_done(device.card, context->last_ticket.load());
+  synchronize(*context);
+  for (Stream* stream : context->streams) leave_capture(*stream);
   {
     std::lock_guard guard(mutex);
     if (contexts_.erase(context) == 0) return;
@@ -178,12 +180,14 @@ Stream* Driver::create_stream(Context* context, unsigned flags, int priority) {
   stream->blocking = (flags & kStreamNonBlocking) == 0;
   stream->last_ticket = 0;
   stream->not_before_ns = 0;
+  stream->last_host_call = 0;
   stream->alive = true;
   context->streams.insert(stream);
   return stream;
 }
 
 void Driver::destroy_stream(Stream* stream) {
+  leave_capture(*stream);
   std::lock_guard guard(mutex);
   if (!stream->alive.exchange(false)) return;
   stream->context->streams.erase(stream);
@@ -202,6 +206,7 @@ Event* Driver::create_event(Context* context, unsigned flags) {
   event->context = context;
   event->flags = flags;
   event->recorded = false;
+  event->capture_id = 0;
   event->alive = true;
   return event;
 }
@@ -266,6 +271,12 @@ DeviceMemory* Driver::find_memory(CUdeviceptr address) {
 char* Driver::translate(CUdeviceptr address, size_t bytes) {
   DeviceMemory* memory = find_memory(address);
   return memory == nullptr ? nullptr : memory->host(address, bytes);
+}
+
+char* Driver::any_bytes(uint64_t address, size_t bytes) {
+  if (find_memory(address) != nullptr) return translate(address, bytes);
+  // NOLINTNEXTLINE(performance-no-int-to-ptr): unified addressing: it is a host address
+  return reinterpret_cast<char*>(address);
 }
 
 // At exit or dlclose: gives memory and queue back at once, where a peer would have to find out. The Driver

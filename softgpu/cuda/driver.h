@@ -32,7 +32,9 @@ inline constexpr char kStatePathVariable[] = "TWEENDECK_SOFTGPU_STATE";
 inline constexpr char kRankVariable[] =
     "TWEENDECK_SOFTGPU_RANK";  // order among clients at equal virtual time
 
+struct Capture;
 struct Context;
+struct Node;
 
 // Ordered work of one context. Cards execute in order of submission, so a stream is the ticket of its last
 // work.
@@ -45,6 +47,9 @@ struct Stream {
   std::atomic<bool> alive{true};
   std::atomic<uint64_t> last_ticket{0};
   std::atomic<uint64_t> not_before_ns{0};  // dependency on another card's event
+  std::atomic<uint64_t> last_host_call{0};
+  std::atomic<Capture*> capture{nullptr};
+  std::vector<Node*> capture_tail;  // the nodes that the next one depends on; guarded by Graphs::mutex
 };
 
 struct Event {
@@ -57,6 +62,9 @@ struct Event {
   uint64_t recorded_ns = 0;
   uint64_t expected_end_ns = 0;
   uint64_t not_before_ns = 0;
+  uint64_t host_call = 0;
+  std::atomic<uint64_t> capture_id{0};  // not 0: its last record was captured
+  std::vector<Node*> capture_tail;      // guarded by Graphs::mutex
 };
 
 struct Function {
@@ -80,6 +88,8 @@ struct Context {
   std::atomic<bool> alive{true};
   std::atomic<uint64_t> last_ticket{0};           // of all streams
   std::atomic<uint64_t> last_blocking_ticket{0};  // of those that the legacy default stream waits for
+  std::atomic<uint64_t> last_host_call{0};
+  std::atomic<uint64_t> last_blocking_host_call{0};
   Stream legacy;
   std::set<Module*> modules;
   std::set<Stream*> streams;
@@ -122,6 +132,8 @@ class Driver {
   // nullptr when `address` is in no live allocation of any card, or [address, address + bytes) leaves it.
   DeviceMemory* find_memory(CUdeviceptr address);
   char* translate(CUdeviceptr address, size_t bytes);
+  // An address of either kind as bytes of this process; nullptr for a device address outside any allocation.
+  char* any_bytes(uint64_t address, size_t bytes);
 
   std::mutex mutex;  // guards contexts, devices' primary contexts, modules, host allocations
   std::unordered_map<const void*, size_t> host_allocations;
@@ -154,6 +166,7 @@ Context* current_context();  // nullptr when none
 void join_virtual_time();
 
 // Resolves a stream argument: 0 (default: legacy or per-thread by `per_thread_default`), 1, 2 or a handle.
+// The legacy stream is refused while a blocking stream of its context is being captured.
 CUresult resolve_stream(CUstream handle, bool per_thread_default, Stream*& stream);
 
 CUresult enqueue(Stream& stream, uint64_t duration_ns);
@@ -161,6 +174,8 @@ void synchronize(Stream& stream);
 bool is_idle(Stream& stream);
 // The ticket that everything so far in `stream` ends with; the legacy stream includes all blocking streams.
 uint64_t tail_ticket(Stream& stream);
+uint64_t tail_host_call(Stream& stream);
+void synchronize(Context& context);
 
 inline void raise(std::atomic<uint64_t>& value, uint64_t candidate) {
   uint64_t seen = value.load(std::memory_order_relaxed);

@@ -2,7 +2,9 @@
 #include <algorithm>
 
 #include "softgpu/cuda/api.h"
+#include "softgpu/cuda/capture.h"
 #include "softgpu/cuda/driver.h"
+#include "softgpu/cuda/host_calls.h"
 
 using namespace tweendeck::softgpu;
 
@@ -20,29 +22,25 @@ CUresult resolve_event(CUevent handle, Event*& event) {
   return CUDA_SUCCESS;
 }
 
-CUresult record(CUevent handle, CUstream stream_handle, bool per_thread) {
+constexpr unsigned kExternal = 1;  // CU_EVENT_RECORD_EXTERNAL, CU_EVENT_WAIT_EXTERNAL: a node of its own
+
+CUresult record(CUevent handle, CUstream stream_handle, unsigned flags, bool per_thread) {
   Event* event = nullptr;
   Stream* stream = nullptr;
+  if (flags > kExternal) return CUDA_ERROR_INVALID_VALUE;
   if (CUresult error = resolve_event(handle, event); error != CUDA_SUCCESS) return error;
   if (CUresult error = resolve_stream(stream_handle, per_thread, stream); error != CUDA_SUCCESS) return error;
   if (stream->context->device != event->context->device) return CUDA_ERROR_INVALID_HANDLE;
-  join_virtual_time();
-  Driver& driver = *Driver::get();
-  const uint64_t ticket = tail_ticket(*stream);
-  const uint64_t now = driver.model().now();
-  std::lock_guard guard(event->mutex);
-  event->recorded = true;
-  event->ticket = ticket;
-  event->not_before_ns = stream->not_before_ns.load();
-  event->recorded_ns = now;
-  event->expected_end_ns = driver.client().end_of(card_of(*event->context), ticket).value_or(now);
-  return CUDA_SUCCESS;
+  if (flags == kExternal && is_capturing(*stream)) {
+    return capture_operation(*stream, EventRecordOperation{event});
+  }
+  return capture_record(*event, *stream) ? CUDA_SUCCESS : record_event(*event, *stream);
 }
 
 bool is_complete(Event& event) {
   Driver& driver = *Driver::get();
   return driver.client().is_done(card_of(*event.context), event.ticket) &&
-         event.not_before_ns <= driver.model().now();
+         event.not_before_ns <= driver.model().now() && poll_host_call(event.host_call);
 }
 
 uint64_t completion_ns(Event& event) {
@@ -50,21 +48,17 @@ uint64_t completion_ns(Event& event) {
   return std::max({event.recorded_ns, end.value_or(event.expected_end_ns), event.not_before_ns});
 }
 
-CUresult wait_event(CUstream stream_handle, CUevent handle, bool per_thread) {
+CUresult wait(CUstream stream_handle, CUevent handle, unsigned flags, bool per_thread) {
   Event* event = nullptr;
   Stream* stream = nullptr;
+  if (flags > kExternal) return CUDA_ERROR_INVALID_VALUE;
   if (CUresult error = resolve_event(handle, event); error != CUDA_SUCCESS) return error;
   if (CUresult error = resolve_stream(stream_handle, per_thread, stream); error != CUDA_SUCCESS) return error;
-  std::lock_guard guard(event->mutex);
-  if (!event->recorded) return CUDA_SUCCESS;
-  raise(stream->not_before_ns, event->not_before_ns);
-  if (stream->context->device == event->context->device) {
-    raise(stream->last_ticket, event->ticket);
-    if (stream->blocking) raise(stream->context->last_blocking_ticket, event->ticket);
-  } else {
-    raise(stream->not_before_ns, completion_ns(*event));
+  if (flags == kExternal && is_capturing(*stream)) {
+    return capture_operation(*stream, EventWaitOperation{event});
   }
-  return CUDA_SUCCESS;
+  CUresult result = CUDA_SUCCESS;
+  return capture_wait(*stream, *event, result) ? result : wait_event(*stream, *event);
 }
 
 CUresult create_stream(CUstream* out, unsigned flags, int priority) {
@@ -79,6 +73,7 @@ CUresult synchronize_stream(CUstream handle, bool per_thread) {
   TW_DRIVER(driver);
   Stream* stream = nullptr;
   if (CUresult error = resolve_stream(handle, per_thread, stream); error != CUDA_SUCCESS) return error;
+  if (CUresult error = refuse_captured(*stream); error != CUDA_SUCCESS) return error;
   synchronize(*stream);
   return CUDA_SUCCESS;
 }
@@ -87,6 +82,7 @@ CUresult query_stream(CUstream handle, bool per_thread) {
   TW_DRIVER(driver);
   Stream* stream = nullptr;
   if (CUresult error = resolve_stream(handle, per_thread, stream); error != CUDA_SUCCESS) return error;
+  if (CUresult error = refuse_captured(*stream); error != CUDA_SUCCESS) return error;
   return is_idle(*stream) ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY;
 }
 
@@ -107,9 +103,43 @@ constexpr auto kReadContext = [](const Stream& stream) {
   return reinterpret_cast<CUcontext>(stream.context);
 };
 constexpr auto kReadDevice = [](const Stream& stream) { return stream.context->device; };
-constexpr auto kNotCapturing = [](const Stream&) { return 0; };  // CU_STREAM_CAPTURE_STATUS_NONE: no graphs
 
 }  // namespace
+
+namespace tweendeck::softgpu {
+
+CUresult record_event(Event& event, Stream& stream) {
+  if (!event.alive.load(std::memory_order_relaxed)) return CUDA_ERROR_INVALID_HANDLE;
+  join_virtual_time();
+  Driver& driver = *Driver::get();
+  const uint64_t ticket = tail_ticket(stream);
+  const uint64_t now = driver.model().now();
+  std::lock_guard guard(event.mutex);
+  event.recorded = true;
+  event.ticket = ticket;
+  event.host_call = tail_host_call(stream);
+  event.not_before_ns = stream.not_before_ns.load();
+  event.recorded_ns = now;
+  event.expected_end_ns = driver.client().end_of(card_of(*event.context), ticket).value_or(now);
+  return CUDA_SUCCESS;
+}
+
+CUresult wait_event(Stream& stream, Event& event) {
+  if (!event.alive.load(std::memory_order_relaxed)) return CUDA_ERROR_INVALID_HANDLE;
+  std::lock_guard guard(event.mutex);
+  if (!event.recorded) return CUDA_SUCCESS;
+  raise(stream.not_before_ns, event.not_before_ns);
+  raise(stream.last_host_call, event.host_call);
+  if (stream.context->device == event.context->device) {
+    raise(stream.last_ticket, event.ticket);
+    if (stream.blocking) raise(stream.context->last_blocking_ticket, event.ticket);
+  } else {
+    raise(stream.not_before_ns, completion_ns(event));
+  }
+  return CUDA_SUCCESS;
+}
+
+}  // namespace tweendeck::softgpu
 
 CUresult cuStreamCreate(CUstream* out, unsigned flags) {
   return create_stream(out, flags, kLowestStreamPriority);
@@ -139,11 +169,11 @@ CUresult cuStreamQuery(CUstream stream) {
 CUresult cuStreamQuery_ptsz(CUstream stream) {
   return query_stream(stream, true);
 }
-CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned) {
-  return wait_event(stream, event, false);
+CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned flags) {
+  return wait(stream, event, flags, false);
 }
-CUresult cuStreamWaitEvent_ptsz(CUstream stream, CUevent event, unsigned) {
-  return wait_event(stream, event, true);
+CUresult cuStreamWaitEvent_ptsz(CUstream stream, CUevent event, unsigned flags) {
+  return wait(stream, event, flags, true);
 }
 CUresult cuStreamGetFlags(CUstream s, unsigned* out) {
   return describe(s, false, out, kReadFlags);
@@ -175,13 +205,6 @@ CUresult cuStreamGetDevice(CUstream s, CUdevice* out) {
 CUresult cuStreamGetDevice_ptsz(CUstream s, CUdevice* out) {
   return describe(s, true, out, kReadDevice);
 }
-CUresult cuStreamIsCapturing(CUstream s, int* out) {
-  return describe(s, false, out, kNotCapturing);
-}
-CUresult cuStreamIsCapturing_ptsz(CUstream s, int* out) {
-  return describe(s, true, out, kNotCapturing);
-}
-
 CUresult cuEventCreate(CUevent* out, unsigned flags) {
   TW_DRIVER(driver);
   TW_CONTEXT(context);
@@ -198,21 +221,22 @@ CUresult cuEventDestroy_v2(CUevent handle) {
 }
 
 CUresult cuEventRecord(CUevent event, CUstream stream) {
-  return record(event, stream, false);
+  return record(event, stream, 0, false);
 }
 CUresult cuEventRecord_ptsz(CUevent event, CUstream stream) {
-  return record(event, stream, true);
+  return record(event, stream, 0, true);
 }
-CUresult cuEventRecordWithFlags(CUevent event, CUstream stream, unsigned) {
-  return record(event, stream, false);
+CUresult cuEventRecordWithFlags(CUevent event, CUstream stream, unsigned flags) {
+  return record(event, stream, flags, false);
 }
-CUresult cuEventRecordWithFlags_ptsz(CUevent event, CUstream stream, unsigned) {
-  return record(event, stream, true);
+CUresult cuEventRecordWithFlags_ptsz(CUevent event, CUstream stream, unsigned flags) {
+  return record(event, stream, flags, true);
 }
 
 CUresult cuEventQuery(CUevent handle) {
   Event* event = nullptr;
   if (CUresult error = resolve_event(handle, event); error != CUDA_SUCCESS) return error;
+  if (is_captured(*event)) return CUDA_ERROR_CAPTURED_EVENT;
   join_virtual_time();
   std::lock_guard guard(event->mutex);
   return !event->recorded || is_complete(*event) ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY;
@@ -221,18 +245,22 @@ CUresult cuEventQuery(CUevent handle) {
 CUresult cuEventSynchronize(CUevent handle) {
   Event* event = nullptr;
   if (CUresult error = resolve_event(handle, event); error != CUDA_SUCCESS) return error;
+  if (is_captured(*event)) return CUDA_ERROR_CAPTURED_EVENT;
   join_virtual_time();
   uint64_t ticket = 0;
   uint64_t not_before_ns = 0;
+  uint64_t host_call = 0;
   {
     std::lock_guard guard(event->mutex);
     if (!event->recorded) return CUDA_SUCCESS;
     ticket = event->ticket;
     not_before_ns = event->not_before_ns;
+    host_call = event->host_call;
   }
   Driver& driver = *Driver::get();
   driver.client().wait_done(card_of(*event->context), ticket);
   driver.client().sleep_until(not_before_ns);
+  wait_host_call(host_call);
   return CUDA_SUCCESS;
 }
 
@@ -243,6 +271,7 @@ CUresult cuEventElapsedTime(float* milliseconds, CUevent start_handle, CUevent e
   if (CUresult error = resolve_event(end_handle, events[1]); error != CUDA_SUCCESS) return error;
   uint64_t times[2] = {};
   for (int i = 0; i < 2; ++i) {
+    if (is_captured(*events[i])) return CUDA_ERROR_CAPTURED_EVENT;
     std::lock_guard guard(events[i]->mutex);
     if (!events[i]->recorded || (events[i]->flags & kEventDisableTiming) != 0)
       return CUDA_ERROR_INVALID_HANDLE;

@@ -1,5 +1,7 @@
 // How streams order work: on a card that executes in order of submission, by tickets.
+#include "softgpu/cuda/capture.h"
 #include "softgpu/cuda/driver.h"
+#include "softgpu/cuda/host_calls.h"
 
 namespace tweendeck::softgpu {
 namespace {
@@ -56,7 +58,7 @@ CUresult resolve_stream(CUstream handle, bool per_thread_default, Stream*& strea
     TW_CONTEXT(context);
     const bool per_thread = value == kPerThreadStream || (value == 0 && per_thread_default);
     stream = per_thread ? per_thread_stream(context) : &context->legacy;
-    return CUDA_SUCCESS;
+    return per_thread ? CUDA_SUCCESS : refuse_implicit(*context);
   }
   stream = reinterpret_cast<Stream*>(handle);
   if (!stream->alive.load(std::memory_order_relaxed)) return CUDA_ERROR_INVALID_HANDLE;
@@ -66,6 +68,11 @@ CUresult resolve_stream(CUstream handle, bool per_thread_default, Stream*& strea
 uint64_t tail_ticket(Stream& stream) {
   if (&stream == &stream.context->legacy) return stream.context->last_blocking_ticket.load();
   return stream.last_ticket.load();
+}
+
+uint64_t tail_host_call(Stream& stream) {
+  if (&stream == &stream.context->legacy) return stream.context->last_blocking_host_call.load();
+  return stream.last_host_call.load();
 }
 
 CUresult enqueue(Stream& stream, uint64_t duration_ns) {
@@ -86,13 +93,20 @@ void synchronize(Stream& stream) {
   driver.client().wait_done(card_of(*stream.context), tail_ticket(stream));
   if (stream.not_before_ns.load() > driver.model().now())
     driver.client().sleep_until(stream.not_before_ns.load());
+  wait_host_call(tail_host_call(stream));
+}
+
+void synchronize(Context& context) {
+  join_virtual_time();
+  Driver::get()->client().wait_done(card_of(context), context.last_ticket.load());
+  wait_host_call(context.last_host_call.load());
 }
 
 bool is_idle(Stream& stream) {
   Driver& driver = *Driver::get();
   join_virtual_time();
-  return driver.client().is_done(card_of(*stream.context), tail_ticket(stream)) &&
-         stream.not_before_ns.load() <= driver.model().now();
+  if (!driver.client().is_done(card_of(*stream.context), tail_ticket(stream))) return false;
+  return stream.not_before_ns.load() <= driver.model().now() && poll_host_call(tail_host_call(stream));
 }
 
 }  // namespace tweendeck::softgpu

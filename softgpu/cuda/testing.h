@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <string>
 
+#include "softgpu/cuda/api.h"
 #include "softgpu/host.h"
 
 namespace tweendeck::softgpu::testing {
@@ -44,3 +45,40 @@ struct Cards : ::testing::Environment {
 #define CALL(name) reinterpret_cast<decltype(&name)>(dlsym(::tweendeck::softgpu::testing::Cards::cuda, #name))
 #define NVML(name) reinterpret_cast<decltype(&name)>(dlsym(::tweendeck::softgpu::testing::Cards::nvml, #name))
 #define OK(expression) ASSERT_EQ(static_cast<int>(expression), 0)
+
+namespace tweendeck::softgpu::testing {
+
+inline constexpr uint64_t kMs = 1'000'000;
+
+// A primary context of card 0, and a kernel that takes as long as it is told.
+class DriverTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    OK(CALL(cuInit)(0));
+    OK(CALL(cuDevicePrimaryCtxRetain)(&context, 0));
+    OK(CALL(cuCtxSetCurrent)(context));
+    OK(CALL(cuModuleLoadData)(&module, "any image"));
+    OK(CALL(cuModuleGetFunction)(&spin, module, "tw_spin"));
+  }
+  void TearDown() override {
+    OK(CALL(cuModuleUnload)(module));
+    OK(CALL(cuDevicePrimaryCtxRelease_v2)(0));
+  }
+  CUresult launch_spin(uint64_t duration_ns, CUstream stream = nullptr) {
+    void* parameters[] = {&duration_ns};
+    return CALL(cuLaunchKernel)(spin, 1, 1, 1, 1, 1, 1, 0, stream, parameters, nullptr);
+  }
+  static uint64_t now() { return CALL(tw_softgpu_now_ns)(); }
+  static size_t free_bytes() {
+    size_t free = 0;
+    size_t total = 0;
+    EXPECT_EQ(CALL(cuMemGetInfo_v2)(&free, &total), CUDA_SUCCESS);
+    return free;
+  }
+
+  CUcontext context = nullptr;
+  CUmodule module = nullptr;
+  CUfunction spin = nullptr;
+};
+
+}  // namespace tweendeck::softgpu::testing

@@ -1,0 +1,364 @@
+// What graph nodes do: adding them, and reading and changing their parameters.
+#include <algorithm>
+
+#include "softgpu/cuda/api.h"
+#include "softgpu/cuda/driver.h"
+#include "softgpu/cuda/graph.h"
+
+using namespace tweendeck::softgpu;
+
+namespace {
+
+CUresult add(CUgraphNode* out, CUgraph graph_handle, const CUgraphNode* dependencies, size_t count,
+             const Operation& operation) {
+  Graphs& graphs = Graphs::get();
+  std::lock_guard guard(graphs.mutex);
+  Graph* graph = graphs.find(graph_handle);
+  if (out == nullptr || graph == nullptr || (count > 0 && dependencies == nullptr)) {
+    return CUDA_ERROR_INVALID_VALUE;
+  }
+  std::vector<Node*> before;
+  for (size_t i = 0; i < count; ++i) {
+    Node* node = graphs.find(dependencies[i]);
+    const bool is_new = std::ranges::find(before, node) == before.end();
+    if (node == nullptr || node->graph != graph || !is_new) return CUDA_ERROR_INVALID_VALUE;
+    before.push_back(node);
+  }
+  *out = handle_of(add_node(*graph, operation, before));
+  return CUDA_SUCCESS;
+}
+
+template <class Kind, class Use>
+CUresult with(CUgraphNode handle, Use use) {
+  TW_DRIVER(driver);
+  Graphs& graphs = Graphs::get();
+  std::lock_guard guard(graphs.mutex);
+  Node* node = graphs.find(handle);
+  if (node == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  Kind* operation = std::get_if<Kind>(&node->operation);
+  return operation == nullptr ? CUDA_ERROR_INVALID_VALUE : use(*operation, *node);
+}
+
+template <class Kind>
+CUresult set(CUgraphNode handle, const Kind& changed) {
+  return with<Kind>(handle, [&](Kind& own, Node&) {
+    own = changed;
+    return CUDA_SUCCESS;
+  });
+}
+
+// --- from the API's parameters to an operation
+
+CUresult make_kernel(const CUDA_KERNEL_NODE_PARAMS_v1* p, CUkernel kernel, CUcontext context_handle,
+                     KernelOperation& operation) {
+  TW_DRIVER(driver);
+  if (p == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  auto* context = context_handle == nullptr ? current_context() : reinterpret_cast<Context*>(context_handle);
+  if (context == nullptr || !driver->is_context(context)) return CUDA_ERROR_INVALID_CONTEXT;
+  const CUfunction function = p->function != nullptr ? p->function : reinterpret_cast<CUfunction>(kernel);
+  return describe_kernel({p->grid_x, p->grid_y, p->grid_z, p->block_x, p->block_y, p->block_z,
+                          p->shared_bytes, nullptr, nullptr, 0},
+                         function, p->parameters, p->extra, context, operation);
+}
+CUresult make_kernel(const CUDA_KERNEL_NODE_PARAMS* p, KernelOperation& operation) {
+  if (p == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  return make_kernel(&p->launch, p->kernel, p->context, operation);
+}
+
+CUresult make_copy(const CUDA_MEMCPY3D* p, CopyOperation& operation) {
+  TW_DRIVER(driver);
+  if (p == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  operation.copy = *p;
+  return check_copy(*p);
+}
+
+CUresult make_fill(const CUDA_MEMSET_NODE_PARAMS* p, FillOperation& operation) {
+  TW_DRIVER(driver);
+  if (p == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  operation.fill = *p;
+  return check_fill(*p);
+}
+
+CUresult make_host(const CUDA_HOST_NODE_PARAMS* p, HostOperation& operation) {
+  TW_DRIVER(driver);
+  if (p == nullptr || p->function == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  operation.call = *p;
+  return CUDA_SUCCESS;
+}
+
+CUresult make_child(CUgraph handle, ChildOperation& operation) {
+  TW_DRIVER(driver);
+  std::lock_guard guard(Graphs::get().mutex);
+  const Graph* graph = Graphs::get().find(handle);
+  if (graph == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  operation.graph = clone_graph(*graph);
+  return CUDA_SUCCESS;
+}
+
+template <class Kind>
+CUresult make_event(CUevent handle, Kind& operation) {
+  TW_DRIVER(driver);
+  operation.event = reinterpret_cast<Event*>(handle);
+  return handle == nullptr || !operation.event->alive.load() ? CUDA_ERROR_INVALID_HANDLE : CUDA_SUCCESS;
+}
+
+template <class Kind, class Make>
+CUresult make(Operation& operation, Make make_own) {
+  Kind own;
+  if (CUresult error = make_own(own); error != CUDA_SUCCESS) return error;
+  operation = std::move(own);
+  return CUDA_SUCCESS;
+}
+
+CUresult make_any(const CUgraphNodeParams* p, Operation& operation) {
+  if (p == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  switch (p->type) {
+    case kNodeKernel:
+      return make<KernelOperation>(operation, [&](auto& own) { return make_kernel(&p->kernel, own); });
+    case kNodeMemcpy:
+      return make<CopyOperation>(operation, [&](auto& own) { return make_copy(&p->memcpy.copy, own); });
+    case kNodeMemset:
+      return make<FillOperation>(operation, [&](auto& own) { return make_fill(&p->memset.fill, own); });
+    case kNodeHost:
+      return make<HostOperation>(operation, [&](auto& own) { return make_host(&p->host, own); });
+    case kNodeGraph:
+      return make<ChildOperation>(operation, [&](auto& own) { return make_child(p->child.graph, own); });
+    case kNodeEmpty:
+      operation = EmptyOperation{};
+      return CUDA_SUCCESS;
+    case kNodeWaitEvent:
+      return make<EventWaitOperation>(operation, [&](auto& own) { return make_event(p->event, own); });
+    case kNodeEventRecord:
+      return make<EventRecordOperation>(operation, [&](auto& own) { return make_event(p->event, own); });
+    default:
+      return CUDA_ERROR_NOT_SUPPORTED;  // external semaphores, conditional nodes, batches
+  }
+}
+
+template <class Kind, class Make>
+CUresult add_kind(CUgraphNode* out, CUgraph graph, const CUgraphNode* dependencies, size_t count,
+                  Make make_own) {
+  Operation operation;
+  if (CUresult error = make<Kind>(operation, make_own); error != CUDA_SUCCESS) return error;
+  return add(out, graph, dependencies, count, operation);
+}
+
+template <class Kind, class Make>
+CUresult set_kind(CUgraphNode node, Make make_own) {
+  Kind own;
+  if (CUresult error = make_own(own); error != CUDA_SUCCESS) return error;
+  return set(node, own);
+}
+
+template <class Kind, class Make>
+CUresult set_exec_kind(CUgraphExec exec, CUgraphNode node, Make make_own) {
+  Operation operation;
+  if (CUresult error = make<Kind>(operation, make_own); error != CUDA_SUCCESS) return error;
+  return set_exec_operation(exec, node, operation);
+}
+
+// The parameters of kernels other than tw_spin are not known, since their images are not read.
+void describe(KernelOperation& kernel, Node& node, CUDA_KERNEL_NODE_PARAMS_v1& out) {
+  const CUlaunchConfig& s = kernel.shape;
+  const bool has_argument = reinterpret_cast<const Function*>(kernel.function)->is_spin;
+  node.parameters[0] = &kernel.argument_ns;
+  out = {kernel.function, s.grid_x,       s.grid_y,
+         s.grid_z,        s.block_x,      s.block_y,
+         s.block_z,       s.shared_bytes, has_argument ? node.parameters : nullptr,
+         nullptr};
+}
+
+}  // namespace
+
+// --- kernels
+
+CUresult cuGraphAddKernelNode(CUgraphNode* out, CUgraph graph, const CUgraphNode* dependencies, size_t count,
+                              const CUDA_KERNEL_NODE_PARAMS_v1* p) {
+  return add_kind<KernelOperation>(out, graph, dependencies, count,
+                                   [&](auto& own) { return make_kernel(p, nullptr, nullptr, own); });
+}
+CUresult cuGraphAddKernelNode_v2(CUgraphNode* out, CUgraph graph, const CUgraphNode* dependencies,
+                                 size_t count, const CUDA_KERNEL_NODE_PARAMS* p) {
+  return add_kind<KernelOperation>(out, graph, dependencies, count,
+                                   [&](auto& own) { return make_kernel(p, own); });
+}
+CUresult cuGraphKernelNodeGetParams(CUgraphNode handle, CUDA_KERNEL_NODE_PARAMS_v1* out) {
+  if (out == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  return with<KernelOperation>(handle, [&](KernelOperation& kernel, Node& node) {
+    describe(kernel, node, *out);
+    return CUDA_SUCCESS;
+  });
+}
+CUresult cuGraphKernelNodeGetParams_v2(CUgraphNode handle, CUDA_KERNEL_NODE_PARAMS* out) {
+  if (out == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  return with<KernelOperation>(handle, [&](KernelOperation& kernel, Node& node) {
+    describe(kernel, node, out->launch);
+    out->kernel = nullptr;
+    out->context = reinterpret_cast<CUcontext>(kernel.context);
+    return CUDA_SUCCESS;
+  });
+}
+CUresult cuGraphKernelNodeSetParams(CUgraphNode node, const CUDA_KERNEL_NODE_PARAMS_v1* p) {
+  return set_kind<KernelOperation>(node, [&](auto& own) { return make_kernel(p, nullptr, nullptr, own); });
+}
+CUresult cuGraphKernelNodeSetParams_v2(CUgraphNode node, const CUDA_KERNEL_NODE_PARAMS* p) {
+  return set_kind<KernelOperation>(node, [&](auto& own) { return make_kernel(p, own); });
+}
+CUresult cuGraphExecKernelNodeSetParams(CUgraphExec exec, CUgraphNode node,
+                                        const CUDA_KERNEL_NODE_PARAMS_v1* p) {
+  return set_exec_kind<KernelOperation>(exec, node,
+                                        [&](auto& own) { return make_kernel(p, nullptr, nullptr, own); });
+}
+CUresult cuGraphExecKernelNodeSetParams_v2(CUgraphExec exec, CUgraphNode node,
+                                           const CUDA_KERNEL_NODE_PARAMS* p) {
+  return set_exec_kind<KernelOperation>(exec, node, [&](auto& own) { return make_kernel(p, own); });
+}
+
+// --- copies and fills
+
+CUresult cuGraphAddMemcpyNode(CUgraphNode* out, CUgraph graph, const CUgraphNode* dependencies, size_t count,
+                              const CUDA_MEMCPY3D* p, CUcontext) {
+  return add_kind<CopyOperation>(out, graph, dependencies, count,
+                                 [&](auto& own) { return make_copy(p, own); });
+}
+CUresult cuGraphMemcpyNodeGetParams(CUgraphNode handle, CUDA_MEMCPY3D* out) {
+  if (out == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  return with<CopyOperation>(handle, [&](const CopyOperation& own, Node&) {
+    *out = own.copy;
+    return CUDA_SUCCESS;
+  });
+}
+CUresult cuGraphMemcpyNodeSetParams(CUgraphNode node, const CUDA_MEMCPY3D* p) {
+  return set_kind<CopyOperation>(node, [&](auto& own) { return make_copy(p, own); });
+}
+CUresult cuGraphExecMemcpyNodeSetParams(CUgraphExec exec, CUgraphNode node, const CUDA_MEMCPY3D* p,
+                                        CUcontext) {
+  return set_exec_kind<CopyOperation>(exec, node, [&](auto& own) { return make_copy(p, own); });
+}
+CUresult cuGraphAddMemsetNode(CUgraphNode* out, CUgraph graph, const CUgraphNode* dependencies, size_t count,
+                              const CUDA_MEMSET_NODE_PARAMS* p, CUcontext) {
+  return add_kind<FillOperation>(out, graph, dependencies, count,
+                                 [&](auto& own) { return make_fill(p, own); });
+}
+CUresult cuGraphMemsetNodeGetParams(CUgraphNode handle, CUDA_MEMSET_NODE_PARAMS* out) {
+  if (out == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  return with<FillOperation>(handle, [&](const FillOperation& own, Node&) {
+    *out = own.fill;
+    return CUDA_SUCCESS;
+  });
+}
+CUresult cuGraphMemsetNodeSetParams(CUgraphNode node, const CUDA_MEMSET_NODE_PARAMS* p) {
+  return set_kind<FillOperation>(node, [&](auto& own) { return make_fill(p, own); });
+}
+CUresult cuGraphExecMemsetNodeSetParams(CUgraphExec exec, CUgraphNode node, const CUDA_MEMSET_NODE_PARAMS* p,
+                                        CUcontext) {
+  return set_exec_kind<FillOperation>(exec, node, [&](auto& own) { return make_fill(p, own); });
+}
+
+// --- host functions, empty nodes, child graphs
+
+CUresult cuGraphAddHostNode(CUgraphNode* out, CUgraph graph, const CUgraphNode* dependencies, size_t count,
+                            const CUDA_HOST_NODE_PARAMS* p) {
+  return add_kind<HostOperation>(out, graph, dependencies, count,
+                                 [&](auto& own) { return make_host(p, own); });
+}
+CUresult cuGraphHostNodeGetParams(CUgraphNode handle, CUDA_HOST_NODE_PARAMS* out) {
+  if (out == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  return with<HostOperation>(handle, [&](const HostOperation& own, Node&) {
+    *out = own.call;
+    return CUDA_SUCCESS;
+  });
+}
+CUresult cuGraphHostNodeSetParams(CUgraphNode node, const CUDA_HOST_NODE_PARAMS* p) {
+  return set_kind<HostOperation>(node, [&](auto& own) { return make_host(p, own); });
+}
+CUresult cuGraphExecHostNodeSetParams(CUgraphExec exec, CUgraphNode node, const CUDA_HOST_NODE_PARAMS* p) {
+  return set_exec_kind<HostOperation>(exec, node, [&](auto& own) { return make_host(p, own); });
+}
+CUresult cuGraphAddEmptyNode(CUgraphNode* out, CUgraph graph, const CUgraphNode* dependencies, size_t count) {
+  TW_DRIVER(driver);
+  return add(out, graph, dependencies, count, EmptyOperation{});
+}
+CUresult cuGraphAddChildGraphNode(CUgraphNode* out, CUgraph graph, const CUgraphNode* dependencies,
+                                  size_t count, CUgraph child) {
+  return add_kind<ChildOperation>(out, graph, dependencies, count,
+                                  [&](auto& own) { return make_child(child, own); });
+}
+CUresult cuGraphChildGraphNodeGetGraph(CUgraphNode handle, CUgraph* out) {
+  if (out == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  return with<ChildOperation>(handle, [&](const ChildOperation& own, Node&) {
+    *out = handle_of(own.graph.get());
+    return CUDA_SUCCESS;
+  });
+}
+
+// --- events
+
+CUresult cuGraphAddEventRecordNode(CUgraphNode* out, CUgraph graph, const CUgraphNode* dependencies,
+                                   size_t count, CUevent event) {
+  return add_kind<EventRecordOperation>(out, graph, dependencies, count,
+                                        [&](auto& own) { return make_event(event, own); });
+}
+CUresult cuGraphAddEventWaitNode(CUgraphNode* out, CUgraph graph, const CUgraphNode* dependencies,
+                                 size_t count, CUevent event) {
+  return add_kind<EventWaitOperation>(out, graph, dependencies, count,
+                                      [&](auto& own) { return make_event(event, own); });
+}
+CUresult cuGraphEventRecordNodeGetEvent(CUgraphNode handle, CUevent* out) {
+  if (out == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  return with<EventRecordOperation>(handle, [&](const EventRecordOperation& own, Node&) {
+    *out = reinterpret_cast<CUevent>(own.event);
+    return CUDA_SUCCESS;
+  });
+}
+CUresult cuGraphEventWaitNodeGetEvent(CUgraphNode handle, CUevent* out) {
+  if (out == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  return with<EventWaitOperation>(handle, [&](const EventWaitOperation& own, Node&) {
+    *out = reinterpret_cast<CUevent>(own.event);
+    return CUDA_SUCCESS;
+  });
+}
+CUresult cuGraphEventRecordNodeSetEvent(CUgraphNode node, CUevent event) {
+  return set_kind<EventRecordOperation>(node, [&](auto& own) { return make_event(event, own); });
+}
+CUresult cuGraphEventWaitNodeSetEvent(CUgraphNode node, CUevent event) {
+  return set_kind<EventWaitOperation>(node, [&](auto& own) { return make_event(event, own); });
+}
+CUresult cuGraphExecEventRecordNodeSetEvent(CUgraphExec exec, CUgraphNode node, CUevent event) {
+  return set_exec_kind<EventRecordOperation>(exec, node, [&](auto& own) { return make_event(event, own); });
+}
+CUresult cuGraphExecEventWaitNodeSetEvent(CUgraphExec exec, CUgraphNode node, CUevent event) {
+  return set_exec_kind<EventWaitOperation>(exec, node, [&](auto& own) { return make_event(event, own); });
+}
+
+// --- any kind
+
+CUresult cuGraphAddNode(CUgraphNode* out, CUgraph graph, const CUgraphNode* dependencies, size_t count,
+                        CUgraphNodeParams* p) {
+  Operation operation;
+  if (CUresult error = make_any(p, operation); error != CUDA_SUCCESS) return error;
+  const CUresult result = add(out, graph, dependencies, count, operation);
+  if (result == CUDA_SUCCESS && p->type == kNodeGraph) {
+    p->child.graph = handle_of(std::get<ChildOperation>(operation).graph.get());
+  }
+  return result;
+}
+CUresult cuGraphAddNode_v2(CUgraphNode* out, CUgraph graph, const CUgraphNode* dependencies,
+                           const CUgraphEdgeData*, size_t count, CUgraphNodeParams* p) {
+  return cuGraphAddNode(out, graph, dependencies, count, p);
+}
+CUresult cuGraphNodeSetParams(CUgraphNode handle, CUgraphNodeParams* p) {
+  Operation operation;
+  if (CUresult error = make_any(p, operation); error != CUDA_SUCCESS) return error;
+  std::lock_guard guard(Graphs::get().mutex);
+  Node* node = Graphs::get().find(handle);
+  const bool fits = node != nullptr && node->operation.index() == operation.index();
+  if (!fits || p->type == kNodeGraph) return CUDA_ERROR_INVALID_VALUE;
+  node->operation = std::move(operation);
+  return CUDA_SUCCESS;
+}
+CUresult cuGraphExecNodeSetParams(CUgraphExec exec, CUgraphNode node, CUgraphNodeParams* p) {
+  Operation operation;
+  if (CUresult error = make_any(p, operation); error != CUDA_SUCCESS) return error;
+  return set_exec_operation(exec, node, operation);
+}
