@@ -21,6 +21,8 @@ SOFTGPU = BUILD / "lib" / "softgpu"
 TOOL = BUILD / "bin" / "tweendeck-softgpu"
 TENANT = pathlib.Path(__file__).with_name("vgpu_tenant.py")
 MIB = 1 << 20
+OWN = 258 * MIB  # what a tenant's context and its one module take of a software GPU; charged to the slice like all else
+CONTEXTS, MODULES = 7, 8  # kinds of memory
 OUT_OF_MEMORY, SYSTEM_NOT_READY = 2, 802
 SET, DEVICE, SLOTS_OFFSET, BOOKS_OFFSET = 64 + 64 * 16, 64, 128 + 512 * 16, 128 + 512 * 16 + 64 * 256
 LIMITS_SIZE, USAGE_SIZE = 128 + 2 * SET + 64 * 16, BOOKS_OFFSET + 128 * 16 * 256
@@ -44,10 +46,11 @@ class Gpu:
 
 
 class SliceOf:
-    """The two pages of one slice."""
+    """The two pages of one slice. `memory` is what is left for data when that many processes have started; 0 = no limit."""
 
-    def __init__(self, directory, gpu, memory=0, permille=0, card=0):
+    def __init__(self, directory, gpu, memory=0, permille=0, card=0, processes=1):
         self.gpu, self.card = gpu, card
+        self.own = OWN * processes
         directory.mkdir()
         self.limits, self.usage = directory / "limits", directory / "usage"
         self.generation = 0
@@ -58,7 +61,8 @@ class SliceOf:
 
     def set_of(self, memory, permille):
         uuid = bytes.fromhex(self.gpu.uuid(self.card).removeprefix("GPU-").replace("-", ""))
-        device = uuid + struct.pack("<QIIIiII", memory, permille, permille, 1, 0, 0, 0)
+        limit = memory + self.own if memory else 0
+        device = uuid + struct.pack("<QIIIiII", limit, permille, permille, 1, 0, 0, 0)
         return (struct.pack("<II", 1, 0).ljust(64, b"\0") + device).ljust(SET, b"\0")
 
     def resize(self, memory, permille):
@@ -76,12 +80,14 @@ class SliceOf:
             return struct.unpack("<Q", page.read(8))[0]
 
     def used(self):
+        """Bytes of data, contexts and modules aside."""
         data = self.usage.read_bytes()
         total = 0
         for slot in range(256):
             owner = struct.unpack_from("<Q", data, SLOTS_OFFSET + 64 * slot)[0]
             if owner and not owner & 1:
-                total += sum(struct.unpack_from("<QQ", data, BOOKS_OFFSET + 128 * slot))
+                used, pending, *kinds = struct.unpack_from("<14Q", data, BOOKS_OFFSET + 128 * slot)
+                total += used + pending - kinds[CONTEXTS] - kinds[MODULES]
         return total
 
     def environment(self, **more):
@@ -129,8 +135,8 @@ def make(tmp_path, gpu):
     """make(memory, permille) -> slice; make.tenant(slice, ...) -> process that ends with the test."""
     tenants = []
 
-    def slice_of(memory=0, permille=0, on=gpu, card=0):
-        return SliceOf(tmp_path / f"slice{random.getrandbits(48)}", on, memory, permille, card)
+    def slice_of(memory=0, permille=0, on=gpu, card=0, processes=1):
+        return SliceOf(tmp_path / f"slice{random.getrandbits(48)}", on, memory, permille, card, processes)
 
     def tenant(*args, **kwargs):
         tenants.append(Tenant(*args, **kwargs))
@@ -170,16 +176,17 @@ def test_the_drivers_padding_of_a_pitched_allocation_counts(make):
 
 def test_views_show_the_slice(make):
     tenant = make.tenant(make(100 * MIB))
-    assert tenant.do("info") == [100 * MIB, 100 * MIB, 100 * MIB]
+    whole = 100 * MIB + OWN
+    assert tenant.do("info") == [100 * MIB, whole, whole]
     tenant.do("alloc", 30 * MIB)
-    assert tenant.do("info") == [70 * MIB, 100 * MIB, 100 * MIB]
+    assert tenant.do("info") == [70 * MIB, whole, whole]
 
 
 def test_nvml_shows_the_slice(make):
     pytest.importorskip("pynvml", reason="nvidia-ml-py is not installed")
     tenant = make.tenant(make(100 * MIB))
     tenant.do("alloc", 30 * MIB)
-    assert tenant.do("nvml", 0) == [[100 * MIB, 70 * MIB, 30 * MIB]] * 2
+    assert tenant.do("nvml", 0) == [[100 * MIB + OWN, 70 * MIB, 30 * MIB + OWN]] * 2
 
 
 def test_other_devices_are_not_the_slices(tmp_path, make):
@@ -198,7 +205,7 @@ def test_other_devices_are_not_the_slices(tmp_path, make):
 
 
 def test_eight_racing_processes_fill_the_slice_exactly(make):
-    slice_of = make(100 * MIB)
+    slice_of = make(100 * MIB, processes=8)
     tenants = [make.tenant(slice_of) for _ in range(8)]
     for tenant in tenants:
         tenant.send("fill", 64 << 10)
@@ -209,7 +216,7 @@ def test_eight_racing_processes_fill_the_slice_exactly(make):
 
 
 def test_killed_processes_leave_no_drift(make, gpu):
-    slice_of = make(100 * MIB)
+    slice_of = make(100 * MIB, processes=2)
     survivor = make.tenant(slice_of)
     _, kept = survivor.do("alloc", 10 * MIB)
     for _ in range(50):
@@ -217,7 +224,7 @@ def test_killed_processes_leave_no_drift(make, gpu):
         victim.send("churn", 90 * MIB)
         time.sleep(random.random() * 0.02)
         victim.kill()
-        code, address = survivor.do("alloc", 90 * MIB)
+        code, address = survivor.do("alloc", 90 * MIB + OWN)
         assert code == 0, "what a killed process held is still charged"
         assert survivor.do("alloc", 1)[0] == OUT_OF_MEMORY
         assert survivor.do("free", address) == 0
@@ -242,7 +249,7 @@ def test_resize_takes_effect_at_once(make):
     assert tenant.do("fill", 10 * MIB) == [5, OUT_OF_MEMORY]
     slice_of.resize(50 * MIB, 0)
     assert tenant.do("alloc", 1)[0] == OUT_OF_MEMORY
-    assert tenant.do("info")[:2] == [0, 50 * MIB]
+    assert tenant.do("info")[:2] == [0, 50 * MIB + OWN]
 
 
 class Node:

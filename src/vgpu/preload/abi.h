@@ -14,6 +14,14 @@ using CUfunction = struct CUfunc_st*;
 using CUstream = struct CUstream_st*;
 using CUevent = struct CUevent_st*;
 using CUmemoryPool = struct CUmemPoolHandle_st*;
+using CUarray = struct CUarray_st*;
+using CUmipmappedArray = struct CUmipmappedArray_st*;
+using CUmodule = struct CUmod_st*;
+using CUlibrary = struct CUlib_st*;
+using CUgraph = struct CUgraph_st*;
+using CUgraphNode = struct CUgraphNode_st*;
+using CUgreenCtx = struct CUgreenCtx_st*;
+using CUdevResourceDesc = struct CUdevResourceDesc_st*;
 using CUgraphExec = struct CUgraphExec_st*;
 using CUmemGenericAllocationHandle = unsigned long long;
 
@@ -43,6 +51,28 @@ struct CUmemAllocationProp {
   int location_id;
 };
 inline constexpr int kLocationDevice = 1;
+// CUmemPoolProps begins alike.
+using CUmemPoolProps = CUmemAllocationProp;
+
+struct CUarrayDescriptor {
+  size_t width, height;
+  int format;
+  unsigned channels;
+};
+struct CUarray3DDescriptor {
+  size_t width, height, depth;
+  int format;
+  unsigned channels;
+  unsigned flags;
+};
+static_assert(sizeof(CUarrayDescriptor) == 24 && sizeof(CUarray3DDescriptor) == 40);
+// No memory of their own: cuMemMapArrayAsync gives them some.
+inline constexpr unsigned kArraySparse = 0x40, kArrayDeferred = 0x80;
+
+struct CUarrayMemoryRequirements {
+  size_t bytes, alignment;
+  unsigned reserved[4];
+};
 
 inline constexpr uintptr_t kPerThreadStream = 2;
 inline constexpr uint64_t kProcAddressPerThread = 2;  // flag of cuGetProcAddress
@@ -51,6 +81,21 @@ using nvmlReturn_t = int;
 using nvmlDevice_t = struct nvmlDevice_st*;
 inline constexpr nvmlReturn_t NVML_SUCCESS = 0;
 inline constexpr nvmlReturn_t NVML_ERROR_FUNCTION_NOT_FOUND = 13;
+
+inline constexpr nvmlReturn_t NVML_ERROR_INVALID_ARGUMENT = 2;
+inline constexpr nvmlReturn_t NVML_ERROR_INSUFFICIENT_SIZE = 7;
+
+// Of a running process; the second form is that of _v2 and _v3.
+struct nvmlProcessInfo_v1_t {
+  unsigned pid;
+  unsigned long long memory_bytes;
+};
+struct nvmlProcessInfo_t {
+  unsigned pid;
+  unsigned long long memory_bytes;
+  unsigned gpu_instance, compute_instance;
+};
+static_assert(sizeof(nvmlProcessInfo_v1_t) == 16 && sizeof(nvmlProcessInfo_t) == 24);
 
 struct nvmlMemory_t {
   unsigned long long total, free, used;

@@ -5,9 +5,16 @@
 
 #include <stdint.h>
 
+#include "vgpu/preload/abi.h"
+
 namespace tweendeck::vgpu {
 
 enum class Form : uint8_t { Any, Legacy, PerThread };
+// In the per-thread forms stream 0 means the thread's own stream, which the plain forms know as handle 2.
+inline CUstream plain_stream(CUstream stream, Form form) {
+  return form == Form::PerThread && !stream ? reinterpret_cast<CUstream>(kPerThreadStream) : stream;
+}
+
 enum class Class : uint8_t { Control, Allocate, Free, Launch, Import, Query, Load, Refuse };
 
 // One per wrapper, then kCalls: in the table and without a wrapper, and kNewestVersion.
@@ -39,6 +46,12 @@ void* nvml_symbol(const char* symbol);
 template <class F>
 F* real(Call call) {
   return reinterpret_cast<F*>(real_address(call));
+}
+
+// A function of the driver that has no wrapper.
+template <class F>
+F* driver(const char* symbol) {
+  return reinterpret_cast<F*>(driver_symbol(symbol));
 }
 
 }  // namespace tweendeck::vgpu

@@ -75,6 +75,8 @@ def read(path):
 def parameters(signature):
     """[(type, name)] of a signature."""
     inside = signature.strip()[1:-1].strip()
+    if inside == "void":
+        return []
     found = []
     for part in filter(None, (p.strip() for p in inside.split(","))):
         match = re.fullmatch(r"(.*?[\s*])(\w+)", part)

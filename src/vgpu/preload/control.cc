@@ -1,60 +1,11 @@
-// Start of the driver, look-up of its functions, and the life of contexts.
-#include <string.h>
-
+// Start of the driver and look-up of its functions.
 #include "vgpu/preload/abi.h"
 #include "vgpu/preload/calls.h"
 #include "vgpu/preload/tenant.h"
-#include "vgpu/preload/throttle.h"
 
 using namespace tweendeck::vgpu;
 
-namespace tweendeck::vgpu {
-void release_context(uint64_t context);  // memory.cc
-}
-
 namespace {
-
-constexpr int kMaxDevices = 64;
-
-// Primary contexts are counted by the driver; the last release destroys them.
-struct Primary {
-  uint64_t context;
-  uint32_t retained;
-};
-Primary g_primary[kMaxDevices];
-
-void context_gone(uint64_t context) {
-  release_context(context);
-  forget_launches_of(context);
-}
-
-void primary_gone(CUdevice device) {
-  if (device < 0 || device >= kMaxDevices) return;
-  __atomic_store_n(&g_primary[device].retained, 0, __ATOMIC_RELEASE);
-  if (const uint64_t context = __atomic_exchange_n(&g_primary[device].context, 0, __ATOMIC_ACQ_REL))
-    context_gone(context);
-}
-
-CUresult release_primary(auto* ask, CUdevice device) {
-  const CUresult result = ask(device);
-  if (result == CUDA_SUCCESS && device >= 0 && device < kMaxDevices &&
-      __atomic_sub_fetch(&g_primary[device].retained, 1, __ATOMIC_ACQ_REL) == 0) {
-    primary_gone(device);
-  }
-  return result;
-}
-
-CUresult reset_primary(auto* ask, CUdevice device) {
-  const CUresult result = ask(device);
-  if (result == CUDA_SUCCESS) primary_gone(device);
-  return result;
-}
-
-CUresult destroy_context(auto* ask, CUcontext context) {
-  const CUresult result = ask(context);
-  if (result == CUDA_SUCCESS) context_gone(reinterpret_cast<uint64_t>(context));
-  return result;
-}
 
 // What the driver found is replaced by ours. The driver is asked first, so names it does not know stay
 // unknown. A driver that is newer than the table may have a form that the table does not know, with other
@@ -96,34 +47,6 @@ CUresult on_cuGetProcAddress_v2(auto* ask, const char* symbol, void** function, 
                    [&](void** known) { return ask(symbol, known, kNewestVersion, flags, &unused); });
   }
   return result;
-}
-
-CUresult on_cuDevicePrimaryCtxRetain(auto* ask, CUcontext* out, CUdevice device) {
-  const CUresult result = ask(out, device);
-  if (result == CUDA_SUCCESS && device >= 0 && device < kMaxDevices) {
-    __atomic_store_n(&g_primary[device].context, reinterpret_cast<uint64_t>(*out), __ATOMIC_RELEASE);
-    __atomic_add_fetch(&g_primary[device].retained, 1, __ATOMIC_ACQ_REL);
-  }
-  return result;
-}
-
-CUresult on_cuDevicePrimaryCtxRelease(auto* ask, CUdevice device) {
-  return release_primary(ask, device);
-}
-CUresult on_cuDevicePrimaryCtxRelease_v2(auto* ask, CUdevice device) {
-  return release_primary(ask, device);
-}
-CUresult on_cuDevicePrimaryCtxReset(auto* ask, CUdevice device) {
-  return reset_primary(ask, device);
-}
-CUresult on_cuDevicePrimaryCtxReset_v2(auto* ask, CUdevice device) {
-  return reset_primary(ask, device);
-}
-CUresult on_cuCtxDestroy(auto* ask, CUcontext context) {
-  return destroy_context(ask, context);
-}
-CUresult on_cuCtxDestroy_v2(auto* ask, CUcontext context) {
-  return destroy_context(ask, context);
 }
 
 }  // namespace

@@ -9,12 +9,6 @@ using namespace tweendeck::vgpu;
 
 namespace {
 
-// In the per-thread forms stream 0 means the thread's own stream, which the plain forms know as handle 2.
-CUstream plain_stream(CUstream stream, Form form) {
-  if (form == Form::PerThread && !stream) return reinterpret_cast<CUstream>(kPerThreadStream);
-  return stream;
-}
-
 template <class Ask>
 CUresult launch(Form form, uint64_t key, CUstream stream, Ask ask) {
   const CUstream on = plain_stream(stream, form);

@@ -9,7 +9,10 @@
 #include <unistd.h>
 
 #include "vgpu/preload/calls.h"
+#include "vgpu/preload/footprint.h"
+#include "vgpu/preload/pools.h"
 #include "vgpu/preload/throttle.h"
+#include "vgpu/preload/virtual.h"
 
 namespace tweendeck::vgpu {
 namespace {
@@ -88,6 +91,9 @@ void after_fork_in_child() {
   g_books.forget();
   g_allocations.forget();
   forget_launches();
+  forget_pools();
+  forget_virtual();
+  forget_footprints();
   __atomic_store_n(&g_attaching, 0, __ATOMIC_RELEASE);
   if (load_setup() == kWorking) store_setup(kNamed);
 }

@@ -1,0 +1,43 @@
+#include "vgpu/preload/charge.h"
+
+#include "vgpu/preload/pools.h"
+
+namespace tweendeck::vgpu {
+namespace {
+
+void release_in_books(const Allocation& allocation) {
+  books().release(allocation.device, allocation.bytes, allocation.kind);
+}
+
+}  // namespace
+
+CUresult reserve(int device, uint64_t bytes, tw_vgpu_kind kind) {
+  if (device < 0) {
+    count_refusal(device, TW_VGPU_REFUSED_DEVICE);
+    return CUDA_ERROR_OUT_OF_MEMORY;
+  }
+  const auto index = static_cast<uint32_t>(device);
+  const uint64_t limit = device_limit(index, nullptr).memory_bytes;
+  Grant grant = books().reserve(index, limit, bytes, kind);
+  if (grant == Grant::OverLimit && bytes <= limit && trim_pools(device)) {
+    grant = books().reserve(index, limit, bytes, kind);
+  }
+  if (grant == Grant::Granted) return CUDA_SUCCESS;
+  count_refusal(device, grant == Grant::OverLimit ? TW_VGPU_REFUSED_LIMIT : TW_VGPU_REFUSED_CONTENDED);
+  return CUDA_ERROR_OUT_OF_MEMORY;
+}
+
+void unreserve(int device, uint64_t bytes, tw_vgpu_kind kind) {
+  books().release(static_cast<uint32_t>(device), bytes, kind);
+}
+
+void charge_anyway(int device, uint64_t bytes, tw_vgpu_kind kind) {
+  constexpr uint64_t kNoLimit = 0;
+  books().reserve(static_cast<uint32_t>(device), kNoLimit, bytes, kind);
+}
+
+void release_context(uint64_t context) {
+  if (books().attached()) allocations().remove_context(context, release_in_books);
+}
+
+}  // namespace tweendeck::vgpu
