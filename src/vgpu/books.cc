@@ -21,60 +21,90 @@ void raise(uint64_t& word, uint64_t to) {
   }
 }
 
+// Grants of this thread that the page's counter does not have yet.
+struct Uncounted {
+  uint32_t device;
+  uint32_t kind;
+  uint32_t count;
+  uint32_t most;
+};
+__attribute__((tls_model("initial-exec"))) constinit thread_local Uncounted t_uncounted{0, 0, 0, 1};
+
 }  // namespace
 
 bool Books::claim(uint32_t index) {
   tw_vgpu_slot& slot = page_->slots[index];
+  if (tw_vgpu_load(&slot.owner) != 0) return false;
+  const Mark mark = system_->take_mark(index);
+  if (mark == Mark::Others) return false;
   // While moving in, the slot does not count, so the books of whoever had it before can be cleared.
-  if (!swap(slot.owner, 0, owner_ | 1)) return false;
-  for (auto& device : page_->books) {
-    tw_vgpu_book& book = device[index];
-    tw_vgpu_store(&book.used_bytes, 0);
-    tw_vgpu_store(&book.pending_bytes, 0);
-    for (uint64_t& kind : book.by_kind) tw_vgpu_store(&kind, 0);
+  bool mine = swap(slot.owner, 0, owner_ | 1);
+  if (mine) {
+    slot.marked = mark == Mark::Mine;
+    for (auto& device : page_->books) {
+      tw_vgpu_book& book = device[index];
+      tw_vgpu_store(&book.used_bytes, 0);
+      tw_vgpu_store(&book.pending_bytes, 0);
+      for (uint64_t& kind : book.by_kind) tw_vgpu_store(&kind, 0);
+    }
+    slot.pid_namespace = name_space_;
+    slot.attached_ns = system_->now_ns();
+    slot.library_abi = TW_VGPU_ABI;
+    ++slot.generation;
+    raise(page_->slots_in_use, index + 1);
+    mine = swap(slot.owner, owner_ | 1, owner_);
   }
-  slot.pid_namespace = system_->pid_namespace();
-  slot.attached_ns = system_->now_ns();
-  slot.library_abi = TW_VGPU_ABI;
-  ++slot.generation;
-  raise(page_->slots_in_use, index + 1);
-  tw_vgpu_store(&slot.owner, owner_);
-  slot_ = index;
-  return true;
+  if (!mine && mark == Mark::Mine) system_->drop_mark(index);
+  if (mine) slot_ = index;
+  return mine;
 }
 
 bool Books::attach(tw_vgpu_usage_page* page) {
   page_ = page;
   owner_ = system_->self();
+  name_space_ = system_->pid_namespace();
   // exec keeps pid and start time; what the earlier image held is gone.
   for (tw_vgpu_slot& slot : page->slots) {
-    if ((tw_vgpu_load(&slot.owner) | 1) == (owner_ | 1)) tw_vgpu_store(&slot.owner, 0);
+    const uint64_t owner = tw_vgpu_load(&slot.owner);
+    if ((owner | 1) == (owner_ | 1) && slot.pid_namespace == name_space_) swap(slot.owner, owner, 0);
   }
   do {
     for (uint32_t i = 0; i < TW_VGPU_MAX_SLOTS; ++i) {
-      if (claim(i)) return true;
+      if (!claim(i)) continue;
+      set_attached(true);
+      return true;
     }
   } while (sweep());
-  page_ = nullptr;
   return false;
 }
 
 void Books::detach() {
-  if (page_) swap(page_->slots[slot_].owner, owner_, 0);
-  page_ = nullptr;
+  if (!attached()) return;
+  set_attached(false);
+  if (swap(page_->slots[slot_].owner, owner_, 0)) system_->drop_mark(slot_);
+}
+
+bool Books::has_ended(uint32_t index, uint64_t owner) const {
+  const tw_vgpu_slot& slot = page_->slots[index];
+  const bool moving_in = tw_vgpu_owner_moving_in(owner) != 0;
+  const Mark mark = system_->see_mark(index);
+  if (mark == Mark::Others) return false;
+  if (mark == Mark::Free && moving_in) return true;  // the mark is taken first
+  const bool judged_by_pid = moving_in || slot.pid_namespace == name_space_;
+  if (mark == Mark::Free && slot.marked != 0) {
+    // A program may close files that it does not know; its pid, where it means something, has the last word.
+    return !judged_by_pid || !system_->alive(owner);
+  }
+  return judged_by_pid && !system_->alive(owner);
 }
 
 bool Books::sweep() {
   bool found = false;
-  const uint64_t name_space = page_->slots[slot_].pid_namespace;
   const uint32_t bound = tw_vgpu_slot_bound(page_);
   for (uint32_t i = 0; i < bound; ++i) {
-    tw_vgpu_slot& slot = page_->slots[i];
-    const uint64_t owner = tw_vgpu_load(&slot.owner);
-    if (owner == 0 || owner == owner_) continue;
-    // A pid of another namespace says nothing here; the node judges those.
-    if (!tw_vgpu_owner_moving_in(owner) && slot.pid_namespace != name_space) continue;
-    if (!system_->alive(owner) && swap(slot.owner, owner, 0)) found = true;
+    uint64_t& word = page_->slots[i].owner;
+    const uint64_t owner = tw_vgpu_load(&word);
+    if (owner != 0 && owner != owner_ && has_ended(i, owner) && swap(word, owner, 0)) found = true;
   }
   return found;
 }
@@ -127,19 +157,59 @@ Grant Books::take_turns(uint32_t device, uint64_t limit_bytes, uint64_t bytes) {
   return conclusive ? Grant::OverLimit : Grant::Contended;
 }
 
-void Books::note(uint32_t device, uint64_t bytes, tw_vgpu_kind kind) {
+// Statistics only. The shared counter is a cache line that all processes of the slice write, so it is touched
+// seldom.
+void Books::note(uint32_t device, uint64_t used_bytes, uint64_t bytes, tw_vgpu_kind kind) {
   tw_vgpu_count(&book(device).by_kind[kind], bytes);
-  tw_vgpu_count(&page_->devices[device].allocations[kind], 1);
-  uint64_t used = 0;
-  tw_vgpu_memory_claimed(page_, device, &used);
-  raise(page_->devices[device].memory_peak_bytes, used);
+  tw_vgpu_device_usage& shared = page_->devices[device];
+  if (__builtin_expect(tw_vgpu_load(&shared.memory_peak_bytes) < used_bytes, 0))
+    raise(shared.memory_peak_bytes, used_bytes);
+
+  Uncounted& mine = t_uncounted;
+  if (mine.device == device && mine.kind == kind && ++mine.count < mine.most) return;
+  if (mine.count > 0) tw_vgpu_count(&page_->devices[mine.device].allocations[mine.kind], mine.count);
+  if (mine.device == device && mine.kind == kind) {
+    mine.count = 0;
+    if (mine.most < kMostUncounted) mine.most *= 2;
+  } else {
+    mine = {device, kind, 0, 1};
+    tw_vgpu_count(&shared.allocations[kind], 1);
+  }
+}
+
+// Nobody has claimed the slot since, so the books are as they were.
+bool Books::rejoin() {
+  if (!swap(page_->slots[slot_].owner, 0, owner_)) return false;
+  page_->slots[slot_].marked = 0;
+  return true;
 }
 
 Grant Books::reserve(uint32_t device, uint64_t limit_bytes, uint64_t bytes, tw_vgpu_kind kind) {
   if (limit_bytes == 0) limit_bytes = UINT64_MAX >> 1;
   if (bytes > limit_bytes) return Grant::OverLimit;
+  uint64_t used = 0;
+  if (__builtin_expect(!owns_slot(), 0) && !rejoin()) return Grant::OverLimit;
+  tw_vgpu_book& mine = book(device);
+  add(mine.pending_bytes, bytes);
+  if (__builtin_expect(tw_vgpu_memory_claimed(page_, device, &used) <= limit_bytes, 1)) {
+    add(mine.used_bytes, bytes);
+    subtract(mine.pending_bytes, bytes);
+    note(device, used + bytes, bytes, kind);
+    return Grant::Granted;
+  }
+  subtract(mine.pending_bytes, bytes);
+  const Grant grant = reserve_slowly(device, limit_bytes, bytes);
+  if (grant == Grant::Granted) {
+    tw_vgpu_memory_claimed(page_, device, &used);
+    note(device, used, bytes, kind);
+  }
+  return grant;
+}
+
+Grant Books::reserve_slowly(uint32_t device, uint64_t limit_bytes, uint64_t bytes) {
   Grant grant = Grant::Contended;
   bool swept = false;
+  system_->begin_undisturbed();
   while (true) {
     bool conclusive = false;
     add(book(device).pending_bytes, bytes);
@@ -152,11 +222,12 @@ Grant Books::reserve(uint32_t device, uint64_t limit_bytes, uint64_t bytes, tw_v
     if (grant == Grant::Granted || swept || !sweep()) break;
     swept = true;
   }
-  if (grant == Grant::Granted) note(device, bytes, kind);
+  system_->end_undisturbed();
   return grant;
 }
 
 void Books::release(uint32_t device, uint64_t bytes, tw_vgpu_kind kind) {
+  if (!owns_slot()) return;  // the books are another's
   subtract(book(device).used_bytes, bytes);
   tw_vgpu_count(&book(device).by_kind[kind], 0 - bytes);
 }

@@ -20,6 +20,8 @@ namespace tweendeck::vgpu {
 inline constexpr uint64_t kTurnNs = 2'000'000;
 inline constexpr uint64_t kContentionLimitNs = 200'000'000;
 inline constexpr uint64_t kContentionPauseNs = 20'000;
+// Grants are counted in the shared page by so many at a time, once a thread has had some.
+inline constexpr uint32_t kMostUncounted = 64;
 
 enum class Grant { Granted, OverLimit, Contended };
 
@@ -32,8 +34,12 @@ class Books {
   // Gives the slot back, and with it everything it holds.
   void detach();
   // After fork: the slot belongs to the parent.
-  void forget() { page_ = nullptr; }
-  bool attached() const { return page_ != nullptr; }
+  void forget() { set_attached(false); }
+  // Whether the slot's owner word is as attach() left it. A slot that was taken back although its owner lives
+  // (its files were closed under it) is its own again at the next reserve(), or if it is another's, nothing
+  // is granted.
+  bool owns_slot() const { return tw_vgpu_load(&page_->slots[slot_].owner) == owner_; }
+  bool attached() const { return __atomic_load_n(&attached_, __ATOMIC_ACQUIRE); }
 
   // `limit_bytes` 0 = none.
   Grant reserve(uint32_t device, uint64_t limit_bytes, uint64_t bytes, tw_vgpu_kind kind);
@@ -45,19 +51,25 @@ class Books {
   uint32_t slot() const { return slot_; }
 
  private:
+  void set_attached(bool now) { __atomic_store_n(&attached_, now, __ATOMIC_RELEASE); }
   bool claim(uint32_t index);
+  bool rejoin();
+  bool has_ended(uint32_t index, uint64_t owner) const;
+  Grant reserve_slowly(uint32_t device, uint64_t limit_bytes, uint64_t bytes);
   tw_vgpu_book& book(uint32_t device) { return page_->books[device][slot_]; }
   bool try_once(uint32_t device, uint64_t limit_bytes, uint64_t bytes, bool keep_pending, bool& conclusive);
   Grant take_turns(uint32_t device, uint64_t limit_bytes, uint64_t bytes);
   bool wait_as_contender(uint32_t device, uint64_t limit_bytes, uint64_t bytes, uint64_t id,
                          bool& conclusive);
-  void note(uint32_t device, uint64_t bytes, tw_vgpu_kind kind);
+  void note(uint32_t device, uint64_t used_bytes, uint64_t bytes, tw_vgpu_kind kind);
 
   const System* system_;
   tw_vgpu_usage_page* page_ = nullptr;
   uint64_t owner_ = 0;
+  uint64_t name_space_ = 0;
   uint32_t slot_ = 0;
   uint64_t turns_ = 0;
+  bool attached_ = false;  // set last: other threads use the rest from then on
 };
 
 }  // namespace tweendeck::vgpu

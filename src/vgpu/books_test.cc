@@ -1,11 +1,15 @@
 #include "vgpu/books.h"
 
 #include <gtest/gtest.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <chrono>
+#include <map>
 #include <memory>
 #include <random>
 #include <thread>
@@ -20,6 +24,21 @@ struct World {
   static inline uint64_t self_pid = 1;
   static inline uint64_t name_space = 7;
   static inline std::vector<uint64_t> dead;
+  // Slot -> pid that holds its mark; no marks at all unless a test switches them on.
+  static inline bool marks = false;
+  static inline std::map<uint32_t, uint64_t> mark_of;
+
+  static Mark see(uint32_t slot) {
+    if (!marks) return Mark::Unknown;
+    return mark_of.contains(slot) ? Mark::Others : Mark::Free;
+  }
+  static Mark take(uint32_t slot) {
+    if (!marks) return Mark::Unknown;
+    return mark_of.try_emplace(slot, self_pid).second ? Mark::Mine : Mark::Others;
+  }
+  static void kernel_ends(uint64_t pid) {
+    std::erase_if(mark_of, [&](const auto& mark) { return mark.second == pid; });
+  }
 };
 
 const System kFake{
@@ -30,6 +49,9 @@ const System kFake{
       return std::find(World::dead.begin(), World::dead.end(), owner >> 32) == World::dead.end();
     },
     [] { return World::name_space; },
+    World::take,
+    World::see,
+    [](uint32_t slot) { World::mark_of.erase(slot); },
 };
 
 class BooksTest : public ::testing::Test {
@@ -38,6 +60,8 @@ class BooksTest : public ::testing::Test {
     World::now = 0;
     World::dead.clear();
     World::name_space = 7;
+    World::marks = false;
+    World::mark_of.clear();
     page_ = std::make_unique<tw_vgpu_usage_page>();
     *page_ = {};
   }
@@ -160,40 +184,139 @@ TEST_F(BooksTest, DetachingGivesEverythingBack) {
   EXPECT_EQ(total(), 0u);
 }
 
+TEST_F(BooksTest, AFreeMarkIsDeathInWhateverPidNamespace) {
+  World::marks = true;
+  World::name_space = 8;
+  Books a = process(1);
+  ASSERT_EQ(a.reserve(0, kLimit, 900, TW_VGPU_KIND_LINEAR), Grant::Granted);
+  World::name_space = 7;
+  Books b = process(2);
+  EXPECT_FALSE(b.sweep());
+  World::kernel_ends(1);
+  EXPECT_EQ(b.reserve(0, kLimit, 500, TW_VGPU_KIND_LINEAR), Grant::Granted);
+  EXPECT_EQ(total(), 500u);
+}
+
+TEST_F(BooksTest, AHeldMarkIsLifeWhateverPidsSay) {
+  World::marks = true;
+  World::name_space = 8;
+  const Books a = process(1);
+  World::name_space = 7;
+  Books b = process(2);
+  World::dead = {1};  // no such pid here
+  EXPECT_FALSE(b.sweep());
+  EXPECT_TRUE(a.owns_slot());
+}
+
+TEST_F(BooksTest, WhoseFilesWereClosedUnderItLivesByItsPid) {
+  World::marks = true;
+  process(1);
+  Books b = process(2);
+  World::kernel_ends(1);
+  EXPECT_FALSE(b.sweep());
+  World::dead = {1};
+  EXPECT_TRUE(b.sweep());
+}
+
+TEST_F(BooksTest, KilledWhileMovingInIsSeenByItsMark) {
+  World::marks = true;
+  Books a = process(1);
+  page_->slots[1].owner = tw_vgpu_owner(9, 90, 1);
+  page_->slots_in_use = 2;
+  World::mark_of[1] = 9;
+  EXPECT_FALSE(a.sweep()) << "it is still at it";
+  World::kernel_ends(9);
+  EXPECT_TRUE(a.sweep());
+}
+
+TEST_F(BooksTest, ASlotTakenFromTheLivingIsItsOwnAgain) {
+  Books a = process(1);
+  ASSERT_EQ(a.reserve(0, kLimit, 400, TW_VGPU_KIND_LINEAR), Grant::Granted);
+  page_->slots[a.slot()].owner = 0;
+  EXPECT_EQ(a.reserve(0, kLimit, 100, TW_VGPU_KIND_LINEAR), Grant::Granted);
+  EXPECT_EQ(total(), 500u);
+}
+
+TEST_F(BooksTest, WhoseSlotIsAnothersGetsNothingAndChangesNothing) {
+  Books a = process(1);
+  ASSERT_EQ(a.reserve(0, kLimit, 400, TW_VGPU_KIND_LINEAR), Grant::Granted);
+  page_->slots[a.slot()].owner = 0;
+  Books b = process(2);
+  ASSERT_EQ(b.slot(), a.slot());
+  ASSERT_EQ(b.reserve(0, kLimit, 300, TW_VGPU_KIND_LINEAR), Grant::Granted);
+  EXPECT_EQ(a.reserve(0, kLimit, 1, TW_VGPU_KIND_LINEAR), Grant::OverLimit);
+  a.release(0, 400, TW_VGPU_KIND_LINEAR);
+  EXPECT_EQ(total(), 300u);
+}
+
+TEST_F(BooksTest, GrantsAreCountedInBatchesThatStartSmall) {
+  Books a = process(1);
+  for (int i = 0; i < 1000; ++i) {
+    ASSERT_EQ(a.reserve(0, kLimit, 1, TW_VGPU_KIND_ARRAY), Grant::Granted);
+  }
+  ASSERT_EQ(a.reserve(0, 0, 1, TW_VGPU_KIND_GRAPH), Grant::Granted);
+  EXPECT_EQ(page_->devices[0].allocations[TW_VGPU_KIND_ARRAY], 1000u);
+  EXPECT_EQ(page_->devices[0].allocations[TW_VGPU_KIND_GRAPH], 1u);
+  const uint64_t before = page_->devices[0].allocations[TW_VGPU_KIND_GRAPH];
+  for (int i = 0; i < 1000; ++i) ASSERT_EQ(a.reserve(0, 0, 1, TW_VGPU_KIND_GRAPH), Grant::Granted);
+  EXPECT_GE(page_->devices[0].allocations[TW_VGPU_KIND_GRAPH], before + 1000 - kMostUncounted);
+}
+
 // Against the obvious model, with processes that die at random.
-TEST_F(BooksTest, AgreesWithASimpleModel) {
+TEST_F(BooksTest, AMillionOperationsAgreeWithASimpleModel) {
   std::mt19937_64 random(42);
-  constexpr uint32_t kProcesses = 8;
+  constexpr uint32_t kProcesses = 8, kDevices = 3, kOperations = 1'000'000;
+  constexpr uint64_t kLimits[kDevices] = {kLimit, 50 * kLimit, 0};
+  struct Held {
+    uint32_t device;
+    uint64_t bytes;
+    tw_vgpu_kind kind;
+  };
   std::vector<Books> books;
-  std::vector<std::vector<uint64_t>> held(kProcesses);
+  std::vector<std::vector<Held>> held(kProcesses);
   std::vector<uint32_t> pid(kProcesses);
+  uint64_t model[kDevices] = {};
   uint32_t next_pid = 1;
+  World::marks = true;
   for (uint32_t i = 0; i < kProcesses; ++i) books.push_back(process(pid[i] = next_pid++));
-  for (int step = 0; step < 50'000; ++step) {
+  for (uint32_t step = 0; step < kOperations; ++step) {
     const uint32_t who = random() % kProcesses;
-    uint64_t model = 0;
-    for (const auto& list : held) {
-      for (const uint64_t bytes : list) model += bytes;
-    }
-    ASSERT_EQ(total(), model);
-    if (random() % 100 == 0) {
-      World::dead.push_back(pid[who]);
+    const auto device = static_cast<uint32_t>(random() % kDevices);
+    ASSERT_EQ(tw_vgpu_memory_claimed(page_.get(), device, nullptr), model[device]) << "step " << step;
+    if (random() % 1000 == 0) {
+      World::dead = {pid[who]};
+      World::kernel_ends(pid[who]);
+      for (const Held& gone : held[who]) model[gone.device] -= gone.bytes;
       held[who].clear();
-      books[(who + 1) % kProcesses].sweep();
+      ASSERT_TRUE(books[(who + 1) % kProcesses].sweep());
       books[who] = process(pid[who] = next_pid++);
     } else if (random() % 2 == 0) {
-      const uint64_t bytes = random() % 300;
-      const Grant grant = books[who].reserve(0, kLimit, bytes, TW_VGPU_KIND_LINEAR);
-      ASSERT_EQ(grant == Grant::Granted, model + bytes <= kLimit);
-      if (grant == Grant::Granted) held[who].push_back(bytes);
+      const Held wanted{device, random() % 300, static_cast<tw_vgpu_kind>(random() % TW_VGPU_KINDS)};
+      const Grant grant = books[who].reserve(device, kLimits[device], wanted.bytes, wanted.kind);
+      const bool fits = kLimits[device] == 0 || model[device] + wanted.bytes <= kLimits[device];
+      ASSERT_EQ(grant, fits ? Grant::Granted : Grant::OverLimit) << "step " << step;
+      if (!fits) continue;
+      held[who].push_back(wanted);
+      model[device] += wanted.bytes;
     } else if (!held[who].empty()) {
-      books[who].release(0, held[who].back(), TW_VGPU_KIND_LINEAR);
+      std::swap(held[who][random() % held[who].size()], held[who].back());
+      const Held last = held[who].back();
       held[who].pop_back();
+      books[who].release(last.device, last.bytes, last.kind);
+      model[last.device] -= last.bytes;
+    }
+  }
+  for (uint32_t who = 0; who < kProcesses; ++who) {
+    uint64_t by_kind[kDevices][TW_VGPU_KINDS] = {};
+    for (const Held& item : held[who]) by_kind[item.device][item.kind] += item.bytes;
+    for (uint32_t device = 0; device < kDevices; ++device) {
+      for (uint32_t kind = 0; kind < TW_VGPU_KINDS; ++kind)
+        EXPECT_EQ(page_->books[device][books[who].slot()].by_kind[kind], by_kind[device][kind]);
     }
   }
 }
 
-TEST(BooksOfRealProcesses, EightThatRaceFillTheLimitExactlyAndNeverPassIt) {
+TEST(BooksOfRealProcesses, SixteenThatRaceFillTheLimitExactlyAndNeverPassIt) {
   constexpr uint64_t kStep = 64 << 10, kSteps = 1600;  // 100 MiB
   void* memory =
       mmap(nullptr, sizeof(tw_vgpu_usage_page), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -202,7 +325,7 @@ TEST(BooksOfRealProcesses, EightThatRaceFillTheLimitExactlyAndNeverPassIt) {
   std::vector<pid_t> children;
   int done[2];
   ASSERT_EQ(pipe(done), 0);
-  for (int i = 0; i < 8; ++i) {
+  for (int i = 0; i < 16; ++i) {
     const pid_t pid = fork();
     if (pid == 0) {
       Books books(kLinux);
@@ -266,6 +389,118 @@ TEST(BooksOfRealProcesses, KilledAtRandomMomentsLeaveNoDrift) {
     survivor.release(0, (1 << 20) - 4096, TW_VGPU_KIND_LINEAR);
   }
   munmap(page, sizeof(*page));
+}
+
+class BooksInAFile : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    const int file = mkstemp(path_);
+    ASSERT_GE(file, 0);
+    ASSERT_EQ(ftruncate(file, sizeof(tw_vgpu_usage_page)), 0);
+    void* memory = mmap(nullptr, sizeof(tw_vgpu_usage_page), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    close(file);
+    ASSERT_NE(memory, MAP_FAILED);
+    page_ = static_cast<tw_vgpu_usage_page*>(memory);
+    set_mark_file(path_);
+  }
+  void TearDown() override {
+    forget_mark_file();
+    set_mark_file(nullptr);
+    munmap(page_, sizeof(*page_));
+    unlink(path_);
+  }
+  // A child that attaches, says its slot, and then does as told.
+  template <class Act>
+  pid_t child(Act act, uint32_t& slot) {
+    int told[2];
+    EXPECT_EQ(pipe(told), 0);
+    const pid_t pid = fork();
+    if (pid == 0) {
+      forget_mark_file();
+      Books books(kLinux);
+      if (!books.attach(page_)) _exit(1);
+      books.reserve(0, 0, 1000, TW_VGPU_KIND_LINEAR);
+      act();
+      const uint32_t mine = books.slot();
+      if (write(told[1], &mine, sizeof(mine)) != sizeof(mine)) _exit(1);
+      while (true) pause();
+    }
+    EXPECT_EQ(read(told[0], &slot, sizeof(slot)), static_cast<ssize_t>(sizeof(slot)));
+    close(told[0]);
+    close(told[1]);
+    return pid;
+  }
+  static void end(pid_t pid) {
+    kill(pid, SIGKILL);
+    waitpid(pid, nullptr, 0);
+  }
+
+  char path_[32] = "/tmp/tw-books-XXXXXX";
+  tw_vgpu_usage_page* page_ = nullptr;
+};
+
+TEST_F(BooksInAFile, TheKernelTakesTheMarkOfAProcessThatEnds) {
+  uint32_t slot = 0;
+  const pid_t pid = child([] {}, slot);
+  EXPECT_EQ(page_->slots[slot].marked, 1u);
+  page_->slots[slot].pid_namespace = 12345;  // as if of another namespace: pids tell nothing
+  Books survivor(kLinux);
+  ASSERT_TRUE(survivor.attach(page_));
+  EXPECT_EQ(kLinux.see_mark(slot), Mark::Others);
+  EXPECT_FALSE(survivor.sweep());
+  end(pid);
+  EXPECT_EQ(kLinux.see_mark(slot), Mark::Free);
+  EXPECT_EQ(survivor.reserve(0, 1000, 1000, TW_VGPU_KIND_LINEAR), Grant::Granted);
+  survivor.detach();
+}
+
+TEST_F(BooksInAFile, AForkedChildDoesNotKeepItsParentsMark) {
+  int alive[2];
+  ASSERT_EQ(pipe(alive), 0);
+  uint32_t slot = 0;
+  const pid_t pid = child(
+      [&] {
+        const pid_t grandchild = fork();
+        if (grandchild == 0) {
+          forget_mark_file();  // what the library does in a forked child
+          while (true) pause();
+        }
+        if (write(alive[1], &grandchild, sizeof(grandchild)) != sizeof(grandchild)) _exit(1);
+      },
+      slot);
+  pid_t grandchild = 0;
+  ASSERT_EQ(read(alive[0], &grandchild, sizeof(grandchild)), static_cast<ssize_t>(sizeof(grandchild)));
+  Books survivor(kLinux);
+  ASSERT_TRUE(survivor.attach(page_));
+  end(pid);
+  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+  while (kLinux.see_mark(slot) == Mark::Others && std::chrono::steady_clock::now() < until)
+    std::this_thread::yield();
+  EXPECT_TRUE(survivor.sweep());
+  survivor.detach();
+  kill(grandchild, SIGKILL);
+  close(alive[0]);
+  close(alive[1]);
+}
+
+TEST_F(BooksInAFile, AThreadIsNotEndedWhileItWaitsForItsTurn) {
+  Books waiting(kLinux);
+  ASSERT_TRUE(waiting.attach(page_));
+  uint32_t slot = 0;
+  const pid_t stopped = child([] {}, slot);
+  page_->books[0][slot].used_bytes = 0;
+  page_->books[0][slot].pending_bytes = 900;  // a peer that does not go on
+  std::atomic<bool> begun = false;
+  std::thread thread([&] {
+    begun = true;
+    waiting.reserve(0, 1000, 500, TW_VGPU_KIND_LINEAR);
+  });
+  while (!begun || page_->books[0][waiting.slot()].pending_bytes == 0) std::this_thread::yield();
+  pthread_cancel(thread.native_handle());
+  thread.join();
+  EXPECT_EQ(page_->books[0][waiting.slot()].pending_bytes, 0u) << "nothing of it stays in flight";
+  end(stopped);
+  waiting.detach();
 }
 
 }  // namespace

@@ -12,8 +12,11 @@
  * No field is protected by a lock, so a process can be killed at any instruction:
  * - limits: two sets and a generation. The writer fills the set that is not in use, then publishes generation
  * + 1.
- * - slots: a process owns a slot by its pid and start time in one word. Any peer or the node frees the slot
- * of a dead process by one compare-and-swap; what the process held is gone with it, because
+ * - slots: a process owns a slot by its pid and start time in one word, and holds the slot's mark: a write
+ * lock (open-file-description lock) on byte TW_VGPU_MARKS_OFFSET + index of the usage page's file, behind its
+ * end. The kernel takes the mark back when the process ends, so its death is seen from every pid namespace.
+ * Any peer or the node frees the slot of a dead process by one compare-and-swap; what it held is gone with
+ * it, because
  * - memory: the slice's total is the sum of its slots' books. There is no separate total that could drift.
  * - compute: one word per device, the time until which the slice's share is used up (see bucket.h).
  *
@@ -137,7 +140,7 @@ TW_VGPU_ASSERT(sizeof(struct tw_vgpu_limits_page) == 128 + 2 * 1088 + 64 * TW_VG
 /* ---- usage page ---- */
 
 /* One process. owner is 0 when the slot is free, else tw_vgpu_owner(). Only the owner writes the other
- * fields. */
+ * fields, and it takes the slot's mark before it writes anything. */
 struct tw_vgpu_slot {
   uint64_t owner;
   uint64_t
@@ -145,7 +148,7 @@ struct tw_vgpu_slot {
   uint64_t generation; /* counts claims of this slot */
   uint64_t attached_ns;
   uint32_t library_abi;
-  uint32_t reserved32;
+  uint32_t marked; /* 1 = the owner holds the slot's mark, so a free mark means that it has ended */
   uint64_t reserved[3];
 };
 TW_VGPU_ASSERT(sizeof(struct tw_vgpu_slot) == 64, "layout");
@@ -214,6 +217,8 @@ TW_VGPU_ASSERT(TW_VGPU_OFFSET(tw_vgpu_usage_page, slots) == 128 + 512 * TW_VGPU_
 TW_VGPU_ASSERT(TW_VGPU_OFFSET(tw_vgpu_usage_page, books) == 8320 + 64 * TW_VGPU_MAX_SLOTS, "layout");
 TW_VGPU_ASSERT(sizeof(struct tw_vgpu_usage_page) == 24704 + 128 * TW_VGPU_MAX_DEVICES * TW_VGPU_MAX_SLOTS,
                "layout");
+
+enum { TW_VGPU_MARKS_OFFSET = sizeof(struct tw_vgpu_usage_page) };
 
 /* ---- access that both sides share ---- */
 

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <time.h>
@@ -100,8 +101,87 @@ uint64_t pid_namespace() {
   return inode;
 }
 
+// Programs count on low numbers (select, stdio after close), and close ranges of them.
+constexpr int kLowestMarkFile = 512;
+const char* g_mark_path;
+int g_mark_file = -1;
+
+struct flock byte_of(uint32_t slot) {
+  struct flock range = {};
+  range.l_type = F_WRLCK;
+  range.l_whence = SEEK_SET;
+  range.l_start = static_cast<off_t>(TW_VGPU_MARKS_OFFSET + slot);
+  range.l_len = 1;
+  return range;
+}
+
+// Only the thread that attaches opens it; the others of the process find it open.
+int mark_file() {
+  const int known = __atomic_load_n(&g_mark_file, __ATOMIC_ACQUIRE);
+  if (known >= 0 || !g_mark_path) return known;
+  int file = open(g_mark_path, O_RDWR | O_CLOEXEC);
+  if (file < 0) return file;
+  if (const int high = fcntl(file, F_DUPFD_CLOEXEC, kLowestMarkFile); high >= 0) {
+    close(file);
+    file = high;
+  }
+  __atomic_store_n(&g_mark_file, file, __ATOMIC_RELEASE);
+  return file;
+}
+
+Mark take_mark(uint32_t slot) {
+  struct flock range = byte_of(slot);
+  const int file = mark_file();
+  if (file >= 0 && fcntl(file, F_OFD_SETLK, &range) == 0) return Mark::Mine;
+  return file >= 0 && (errno == EAGAIN || errno == EACCES) ? Mark::Others : Mark::Unknown;
+}
+
+// Not through the file that holds the own mark: a program may have closed that and opened another in its
+// place.
+Mark see_mark(uint32_t slot) {
+  if (!g_mark_path) return Mark::Unknown;
+  const int file = open(g_mark_path, O_RDWR | O_CLOEXEC);
+  if (file < 0) return Mark::Unknown;
+  struct flock range = byte_of(slot);
+  const bool asked = fcntl(file, F_OFD_GETLK, &range) == 0;
+  close(file);
+  if (!asked) return Mark::Unknown;
+  return range.l_type == F_UNLCK ? Mark::Free : Mark::Others;
+}
+
+void drop_mark(uint32_t slot) {
+  struct flock range = byte_of(slot);
+  range.l_type = F_UNLCK;
+  if (const int file = mark_file(); file >= 0) fcntl(file, F_OFD_SETLK, &range);
+}
+
+__attribute__((tls_model("initial-exec"))) thread_local sigset_t t_signals;
+__attribute__((tls_model("initial-exec"))) thread_local int t_cancel_state;
+
+void begin_undisturbed() {
+  sigset_t all;
+  sigfillset(&all);
+  sigprocmask(SIG_BLOCK, &all, &t_signals);
+  pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &t_cancel_state);
+}
+
+void end_undisturbed() {
+  pthread_setcancelstate(t_cancel_state, nullptr);
+  sigprocmask(SIG_SETMASK, &t_signals, nullptr);
+}
+
 }  // namespace
 
-const System kLinux{now_ns, sleep_ns, self, alive, pid_namespace};
+const System kLinux{now_ns,    sleep_ns,          self,           alive, pid_namespace, take_mark, see_mark,
+                    drop_mark, begin_undisturbed, end_undisturbed};
+
+void set_mark_file(const char* path) {
+  g_mark_path = path;
+}
+
+void forget_mark_file() {
+  if (g_mark_file >= 0) close(g_mark_file);
+  g_mark_file = -1;
+}
 
 }  // namespace tweendeck::vgpu

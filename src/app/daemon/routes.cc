@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
 #include <chrono>
 #include <thread>
 
@@ -17,7 +16,7 @@ namespace {
 
 constexpr size_t kMaxEventsPerAnswer = 1000;
 constexpr Nanos kFollowStep = 500 * kMillisecond;  // how soon a follower notices that its reader is gone
-constexpr double kMaxDrainSeconds = 24 * 3600;
+constexpr uint64_t kMaxDrainSeconds = 24 * 3600;
 constexpr auto kLogPollInterval = std::chrono::milliseconds(200);
 
 Error bad_body(std::string what) {
@@ -30,19 +29,10 @@ Error is_stopping() {
           "when it has ended, start one with `tweendeck up --detach`"};
 }
 
-Result<Nanos> drain_of(double seconds) {
-  if (!(seconds >= 0 && seconds <= kMaxDrainSeconds)) {  // also false for what is no number
-    return fail(Reason::InvalidArgument, "drain_s is no number of seconds that a drain may take",
-                fmt::format("give 0 to {:.0f}, also parts such as 0.5", kMaxDrainSeconds));
-  }
-  return static_cast<Nanos>(seconds * static_cast<double>(kSecond));
-}
-
 Result<Nanos> drain_of(std::string_view text) {
-  double seconds = -1;
-  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
-  bool whole = error == std::errc() && end == text.data() + text.size();
-  return drain_of(whole ? seconds : -1);
+  Result<uint64_t> seconds = parse_count(text, kMaxDrainSeconds, "drain_s");
+  if (!seconds) return fail(seconds.error());
+  return static_cast<Nanos>(*seconds) * kSecond;
 }
 
 }  // namespace
@@ -90,9 +80,10 @@ Result<std::string> Daemon::down_json(const std::string& text) {
     Result<net::JsonValue> body = net::parse_json(text);
     if (!body) return fail(bad_body("is no JSON"));
     if (body->has("drain_s")) {
-      Result<Nanos> given = drain_of((*body)["drain_s"].number_or(-1));
-      if (!given) return fail(given.error());
-      drain = *given;
+      double seconds = (*body)["drain_s"].number_or(-1);
+      if (seconds < 0 || seconds > static_cast<double>(kMaxDrainSeconds))
+        return fail(bad_body("has no valid drain_s"));
+      drain = static_cast<Nanos>(seconds * static_cast<double>(kSecond));
     }
   }
   std::scoped_lock lock(change_mutex_);

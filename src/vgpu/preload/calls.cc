@@ -48,8 +48,6 @@ const Name kNames[] = {
 #include "calls_rows.inc"
 };
 
-void* g_real[kCalls];
-
 bool is_nvml(const char* symbol) {
   return symbol[0] == 'n';
 }
@@ -89,11 +87,11 @@ Call find_entry(const char* name, int version, uint64_t flags) {
   return best;
 }
 
-void* real_address(Call call) {
-  void* address = __atomic_load_n(&g_real[call], __ATOMIC_ACQUIRE);
-  if (address) return address;
+void* g_real[kCalls];
+
+void* find_real(Call call) {
   const char* symbol = kCallInfo[call].symbol;
-  address = is_nvml(symbol) ? nvml_symbol(symbol) : driver_symbol(symbol);
+  void* address = is_nvml(symbol) ? nvml_symbol(symbol) : driver_symbol(symbol);
   remember_real(call, address);
   return address;
 }

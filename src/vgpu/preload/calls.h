@@ -37,7 +37,12 @@ Call find_entry(const char* name, int version, uint64_t flags);
 
 // The driver's own function, or null. `remember` keeps one that cuGetProcAddress gave for a symbol that is
 // not exported.
-void* real_address(Call call);
+extern void* g_real[kCalls];
+void* find_real(Call call);
+inline void* real_address(Call call) {
+  void* const address = __atomic_load_n(&g_real[call], __ATOMIC_ACQUIRE);
+  return __builtin_expect(address != nullptr, 1) ? address : find_real(call);
+}
 void remember_real(Call call, void* address);
 // Any other function of the CUDA driver or of NVML, by symbol; null = absent.
 void* driver_symbol(const char* symbol);

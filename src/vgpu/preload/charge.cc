@@ -17,7 +17,7 @@ CUresult reserve(int device, uint64_t bytes, tw_vgpu_kind kind) {
     return CUDA_ERROR_OUT_OF_MEMORY;
   }
   const auto index = static_cast<uint32_t>(device);
-  const uint64_t limit = device_limit(index, nullptr).memory_bytes;
+  const uint64_t limit = memory_limit(index);
   Grant grant = books().reserve(index, limit, bytes, kind);
   if (grant == Grant::OverLimit && bytes <= limit && trim_pools(device)) {
     grant = books().reserve(index, limit, bytes, kind);

@@ -76,7 +76,7 @@ CUresult on_cuDeviceTotalMem_v2(auto* ask, size_t* bytes, CUdevice cuda_device) 
 namespace tweendeck::vgpu {
 
 void show_slice(uint32_t device, uint64_t& free, uint64_t& total) {
-  const uint64_t limit = device_limit(device, nullptr).memory_bytes;
+  const uint64_t limit = memory_limit(device);
   if (limit == 0) return;
   const uint64_t claimed = tw_vgpu_memory_claimed(usage(), device, nullptr);
   const uint64_t left = claimed < limit ? limit - claimed : 0;

@@ -54,7 +54,7 @@ bool settle(Pool& pool, uint64_t ahead) {
     return true;
   }
   const auto index = static_cast<uint32_t>(pool.device);
-  const uint64_t limit = device_limit(index, nullptr).memory_bytes;
+  const uint64_t limit = memory_limit(index);
   if (books().reserve(index, limit, holds - have, TW_VGPU_KIND_POOL) == Grant::Granted) return true;
   charge_anyway(pool.device, holds - have, TW_VGPU_KIND_POOL);
   return false;

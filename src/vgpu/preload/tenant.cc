@@ -15,13 +15,18 @@
 #include "vgpu/preload/virtual.h"
 
 namespace tweendeck::vgpu {
+
+constinit Books g_books(kLinux);
+constinit Allocations g_allocations;
+
 namespace {
 
 constexpr size_t kMaxPath = 4096;
 constexpr int kReadTries = 100;
 constexpr int kMaxCudaDevices = 64;
+constexpr int8_t kManyDevices = -1;
 
-enum Setup : uint32_t { kUnread, kInert, kNamed, kWorking, kLimited, kBroken };
+enum Setup : uint32_t { kUnread, kNamed, kWorking, kDone };
 
 char g_limits_path[kMaxPath];
 char g_usage_path[kMaxPath];
@@ -29,18 +34,22 @@ uint32_t g_setup = kUnread;
 uint32_t g_attaching;  // 0 idle, 1 a thread of this process is at it
 bool g_said_broken;
 
-const tw_vgpu_limits_page* g_limits;
 tw_vgpu_usage_page* g_usage;
-constinit Books g_books(kLinux);
-constinit Allocations g_allocations;
-
 int8_t g_device_index[kMaxCudaDevices];  // 0 = not asked yet, else index + 2
+int8_t g_sole_device;                    // the same of the only device, or kManyDevices
 
 uint32_t load_setup() {
   return __atomic_load_n(&g_setup, __ATOMIC_ACQUIRE);
 }
 void store_setup(Setup setup) {
   __atomic_store_n(&g_setup, setup, __ATOMIC_RELEASE);
+}
+
+// Inert and Broken are for good; Limited is not attached yet.
+void found(Mode mode) {
+  __atomic_store_n(&ready::g_mode, static_cast<uint8_t>(mode), __ATOMIC_RELEASE);
+  if (mode != Mode::Limited)
+    __atomic_store_n(&ready::g_mode_attached, static_cast<uint8_t>(mode), __ATOMIC_RELEASE);
 }
 
 // One line on stderr, once.
@@ -68,32 +77,35 @@ void* map_file(const char* path, size_t size, bool writable) {
   return memory == MAP_FAILED ? nullptr : memory;
 }
 
-Setup map_pages() {
+Mode map_pages() {
   const auto* limits =
       static_cast<const tw_vgpu_limits_page*>(map_file(g_limits_path, sizeof(tw_vgpu_limits_page), false));
   if (!limits || limits->magic != TW_VGPU_LIMITS_MAGIC || limits->abi_min > TW_VGPU_ABI ||
       limits->binding == 0) {
     complain("no valid limits page at ", g_limits_path);
-    return kBroken;
+    return Mode::Broken;
   }
   auto* page = static_cast<tw_vgpu_usage_page*>(map_file(g_usage_path, sizeof(tw_vgpu_usage_page), true));
   if (!page || page->magic != TW_VGPU_USAGE_MAGIC || page->abi_min > TW_VGPU_ABI ||
       page->binding != limits->binding) {
     complain("no usage page of this slice at ", g_usage_path);
-    return kBroken;
+    return Mode::Broken;
   }
-  g_limits = limits;
+  ready::g_limits = limits;
   g_usage = page;
-  return kLimited;
+  set_mark_file(g_usage_path);
+  return Mode::Limited;
 }
 
 void after_fork_in_child() {
   g_books.forget();
+  forget_mark_file();
   g_allocations.forget();
   forget_launches();
   forget_pools();
   forget_virtual();
   forget_footprints();
+  if (ready::g_mode_attached == static_cast<uint8_t>(Mode::Limited)) ready::g_mode_attached = ready::kNotYet;
   __atomic_store_n(&g_attaching, 0, __ATOMIC_RELEASE);
   if (load_setup() == kWorking) store_setup(kNamed);
 }
@@ -111,7 +123,8 @@ __attribute__((constructor)) void read_environment() {
   const bool limits = copy_path(TW_VGPU_ENV_LIMITS, g_limits_path);
   const bool usage_named = copy_path(TW_VGPU_ENV_USAGE, g_usage_path);
   if (limits || usage_named) pthread_atfork(nullptr, nullptr, after_fork_in_child);
-  store_setup(limits || usage_named ? kNamed : kInert);
+  if (!limits && !usage_named) found(Mode::Inert);
+  store_setup(limits || usage_named ? kNamed : kDone);
 }
 
 int index_of_uuid(const unsigned char (&uuid)[16]) {
@@ -123,6 +136,17 @@ int index_of_uuid(const unsigned char (&uuid)[16]) {
   return kNotInSlice;
 }
 
+// The driver's list of devices never changes once it has started.
+int8_t find_sole_device() {
+  auto* count = reinterpret_cast<CUresult (*)(int*)>(driver_symbol("cuDeviceGetCount"));
+  int devices = 0;
+  if (!count || count(&devices) != CUDA_SUCCESS) return 0;
+  const int index = devices == 1 ? page_device(0) : kNoDevice;
+  const auto found = static_cast<int8_t>(index == kNoDevice ? kManyDevices : index + 2);
+  __atomic_store_n(&g_sole_device, found, __ATOMIC_RELAXED);
+  return found;
+}
+
 int hex_digit(char c) {
   if (c >= '0' && c <= '9') return c - '0';
   if (c >= 'a' && c <= 'f') return c - 'a' + 10;
@@ -131,33 +155,36 @@ int hex_digit(char c) {
 
 }  // namespace
 
-Mode mode() {
+namespace ready {
+
+uint8_t g_mode = kNotYet;
+uint8_t g_mode_attached = kNotYet;
+const tw_vgpu_limits_page* g_limits;
+
+Mode find_mode() {
   while (true) {
     uint32_t setup = load_setup();
     switch (setup) {
       case kUnread:  // another library's constructor runs before ours
         read_environment();
         break;
-      case kInert:
-        return Mode::Inert;
-      case kLimited:
-        return Mode::Limited;
-      case kBroken:
-        return Mode::Broken;
+      case kDone:
+        return static_cast<Mode>(__atomic_load_n(&g_mode, __ATOMIC_ACQUIRE));
       case kWorking:
         sched_yield();
         break;
       default:  // kNamed
         if (__atomic_compare_exchange_n(&g_setup, &setup, kWorking, false, __ATOMIC_ACQ_REL,
                                         __ATOMIC_ACQUIRE)) {
-          store_setup(map_pages());
+          found(map_pages());
+          store_setup(kDone);
         }
         break;
     }
   }
 }
 
-Mode mode_attached() {
+Mode attach() {
   const Mode now = mode();
   if (now != Mode::Limited) return now;
   while (!g_books.attached()) {
@@ -173,38 +200,36 @@ Mode mode_attached() {
       return Mode::Broken;
     }
   }
+  __atomic_store_n(&g_mode_attached, static_cast<uint8_t>(Mode::Limited), __ATOMIC_RELEASE);
   return Mode::Limited;
 }
 
-Books& books() {
-  return g_books;
-}
-Allocations& allocations() {
-  return g_allocations;
-}
+}  // namespace ready
+
 tw_vgpu_usage_page* usage() {
   return g_usage;
 }
 const tw_vgpu_limits_page* limits_page() {
-  return g_limits;
+  return ready::g_limits;
 }
 
 void current_limits(tw_vgpu_limit_set& out) {
   uint64_t generation = 0;
   // The writer publishes at human pace; being outrun so often means that the page is not written by it, so
   // nothing is allowed.
-  if (!tw_vgpu_read_limits(g_limits, &out, &generation, kReadTries)) out.device_count = 0;
+  if (!tw_vgpu_read_limits(ready::g_limits, &out, &generation, kReadTries)) out.device_count = 0;
 }
 
 tw_vgpu_device_limit device_limit(uint32_t index, uint32_t* set_flags) {
+  const tw_vgpu_limits_page* const page = ready::g_limits;
   // Only the entry that is asked for, with the same check as tw_vgpu_read_limits.
   for (int tries = 0; tries < kReadTries; ++tries) {
-    const uint64_t generation = tw_vgpu_load(&g_limits->generation);
-    const tw_vgpu_limit_set& set = g_limits->sets[generation & 1];
+    const uint64_t generation = tw_vgpu_load(&page->generation);
+    const tw_vgpu_limit_set& set = page->sets[generation & 1];
     const tw_vgpu_device_limit limit = set.devices[index];
     if (set_flags) *set_flags = set.flags;
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
-    if (tw_vgpu_load(&g_limits->generation) == generation) return limit;
+    if (tw_vgpu_load(&page->generation) == generation) return limit;
   }
   tw_vgpu_device_limit nothing = {};
   nothing.memory_bytes = 1;
@@ -227,6 +252,9 @@ int page_device(CUdevice device) {
 }
 
 int page_device_now() {
+  int8_t sole = __atomic_load_n(&g_sole_device, __ATOMIC_RELAXED);
+  if (__builtin_expect(sole == 0, 0)) sole = find_sole_device();
+  if (sole > 0) return sole - 2;
   static CUresult (*get)(CUdevice*);
   if (!get) get = reinterpret_cast<CUresult (*)(CUdevice*)>(driver_symbol("cuCtxGetDevice"));
   CUdevice device = 0;

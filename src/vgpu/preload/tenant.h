@@ -20,25 +20,52 @@ enum class Mode : uint8_t {
   Broken,   // limits were asked for and cannot be enforced
 };
 
-// Maps the pages at the first call.
-Mode mode();
-// Limited, and with a slot in the usage page; takes one at the first call of a process.
-Mode mode_attached();
+namespace ready {
+inline constexpr uint8_t kNotYet = 0xff;
+extern uint8_t g_mode;           // what mode() found
+extern uint8_t g_mode_attached;  // what mode_attached() found
+extern const tw_vgpu_limits_page* g_limits;
+Mode find_mode();
+Mode attach();
+}  // namespace ready
 
-Books& books();
-Allocations& allocations();
+// Maps the pages at the first call.
+inline Mode mode() {
+  const uint8_t found = __atomic_load_n(&ready::g_mode, __ATOMIC_ACQUIRE);
+  return __builtin_expect(found != ready::kNotYet, 1) ? static_cast<Mode>(found) : ready::find_mode();
+}
+// Limited, and with a slot in the usage page; takes one at the first call of a process.
+inline Mode mode_attached() {
+  const uint8_t found = __atomic_load_n(&ready::g_mode_attached, __ATOMIC_ACQUIRE);
+  return __builtin_expect(found != ready::kNotYet, 1) ? static_cast<Mode>(found) : ready::attach();
+}
+
+extern constinit Books g_books;
+extern constinit Allocations g_allocations;
+inline Books& books() {
+  return g_books;
+}
+inline Allocations& allocations() {
+  return g_allocations;
+}
 tw_vgpu_usage_page* usage();
 const tw_vgpu_limits_page* limits_page();
 
 // The limit set in force; a copy that is renewed when the node publishes another.
 void current_limits(tw_vgpu_limit_set& out);
 tw_vgpu_device_limit device_limit(uint32_t index, uint32_t* set_flags);
+// Bytes, 0 = not limited. One word needs no second look at the generation: it is of this set or of the next.
+inline uint64_t memory_limit(uint32_t index) {
+  const uint64_t generation = tw_vgpu_load(&ready::g_limits->generation);
+  return tw_vgpu_load(&ready::g_limits->sets[generation & 1].devices[index].memory_bytes);
+}
 
 // Index in the pages of a CUDA device, of the current context's device, or of an NVML device.
 // kNotInSlice = the slice does not have it; kNoDevice = there is none (no context, bad handle): the driver
 // shall say so.
 inline constexpr int kNotInSlice = -1;
 inline constexpr int kNoDevice = -2;
+// A process that has one device needs no context to know which; the driver is not asked.
 int page_device(CUdevice device);
 int page_device_now();
 int page_device(nvmlDevice_t device);
