@@ -4,7 +4,7 @@ PRESET ?= release
 # Links and compiles beyond the cores only make a small machine swap.
 JOBS ?= $(shell nproc)
 
-.PHONY: help setup build run stop test soak bench bench-vgpu-cost lint clean
+.PHONY: help setup build run stop test soak bench bench-vgpu bench-vgpu-cost lint clean
 
 help:
 	@echo "make run     install what is missing, build, serve a real model on this machine, ask it a question"
@@ -14,6 +14,7 @@ help:
 	@echo "make setup   install what is missing from Debian's packages and PyPI"
 	@echo "make soak    the long sizes of the tests and fuzzers"
 	@echo "make bench   the benchmarks; records go to bench/results/"
+	@echo "make bench-vgpu  only how exactly shares of GPU time hold: all cells of the matrix"
 	@echo "make bench-vgpu-cost  only what the vgpu library adds per call"
 	@echo "make lint    clang-format and clang-tidy"
 
@@ -37,6 +38,9 @@ soak: build
 
 bench: build
 	@bench/run
+
+bench-vgpu: build
+	@bench/vgpu/run --record bench/results/vgpu.md
 
 bench-vgpu-cost: build
 	@bench/vgpu/cost/run --record bench/results/vgpu-cost.md

@@ -401,7 +401,7 @@ def test_software_gpus_are_remembered_and_change_only_when_unused(make_deck):
     soft = [device for device in deck.json("devices")["devices"] if device["provider"] == "soft"]
     assert len(soft) == 2, "remembered"
     wait_for(lambda: deck.ready("sim-8b"), 20, "adopted")
-    assert "NotFound" not in deck.run("doctor", check=False).stdout
+    assert "DeviceGone" not in deck.run("doctor", check=False).stdout
     deck.down()
     deck.start("--soft-gpus", "none")
     assert not [device for device in deck.json("devices")["devices"] if device["provider"] == "soft"]
@@ -416,10 +416,10 @@ def test_a_device_that_is_gone_is_told_until_it_is_back(make_deck):
         (deck.state / "softgpu" / name).unlink()
     deck.start()
     why = wait_for(lambda: (told := deck.run("why", "sim-8b", check=False)).returncode == 1 and told.stdout, 10, "why tells")
-    assert "NotFound" in why and "soft0" in why, why
+    assert "DeviceGone" in why and "soft0" in why, why
     doctor = deck.run("doctor", check=False)
     assert doctor.returncode == 1 and "soft0" in doctor.stdout, doctor.stdout
-    assert deck.deployment("sim-8b")["replicas"][0]["reason"] == "NotFound"
+    assert deck.deployment("sim-8b")["replicas"][0]["reason"] == "DeviceGone"
     deck.kill()
     deck.start("--soft-gpus", "1:H100-80G")
     assert "soft0, which is not there" not in deck.run("doctor", check=False).stdout

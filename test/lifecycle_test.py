@@ -1,9 +1,11 @@
 """up, down and their failures: whoever cannot start disturbs nobody, and whoever stops says so and leaves nothing."""
 import concurrent.futures
+import ctypes
 import os
 import signal
 import socket
 import stat
+import struct
 import subprocess
 
 import pytest
@@ -47,8 +49,8 @@ def serving_deck_endpoints(deck):
 
 
 @pytest.mark.parametrize("flags, reason", [
-    (["--soft-gpus", "2:NOSUCH"], "AlreadyExists"),
-    (["--soft-gpus", "1:H100-80G"], "AlreadyExists"),
+    (["--soft-gpus", "2:NOSUCH"], "DeviceGone"),
+    (["--soft-gpus", "1:H100-80G"], "DeviceGone"),
     (["--api-keys", "/nonexistent/keys"], "NotFound"),
     (["--cert", "/nonexistent/cert", "--key", "/nonexistent/key"], "NotFound"),
     (["--engine-dir", "/nonexistent/engines"], "NotFound"),
@@ -67,6 +69,27 @@ def test_a_take_over_with_impossible_gpus_leaves_the_old_daemon_alone(make_deck)
     refused = replace(deck, "--soft-gpus", "2:NOSUCH")
     assert refused.returncode == 2 and "InvalidArgument" in refused.stderr
     assert deck.process.poll() is None and deck.json("ps")["deployments"] == []
+
+
+def header_check(head):
+    """The slice journal's: the low half of XXH3-64 over what follows it, nothing, seeded with that of the head."""
+    xxh3 = ctypes.CDLL("libxxhash.so.0").XXH3_64bits_withSeed
+    xxh3.argtypes, xxh3.restype = (ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint64), ctypes.c_uint64
+    return xxh3(b"", 0, xxh3(head, len(head), 0)) & 0xffffffff
+
+
+@pytest.mark.parametrize("newer", [True, False])
+def test_a_take_over_of_a_slice_journal_that_it_cannot_read_leaves_the_old_daemon_alone(make_deck, newer):
+    deck = make_deck().start()
+    journal = deck.state / "slices.journal"
+    before = journal.read_bytes()
+    head = before[:8] + struct.pack("<I", 1_000_000)
+    journal.write_bytes(head + struct.pack("<I", header_check(head) ^ (not newer)) + before[16:])
+    refused = replace(deck)
+    assert ("StateNewer" if newer else "JournalCorrupt") in refused.stderr, refused.stderr
+    assert refused.returncode != 0 and "slices.journal" in refused.stderr and "goes on" in refused.stderr
+    assert deck.process.poll() is None and deck.json("ps")["deployments"] == []
+    journal.write_bytes(before)
 
 
 def test_a_take_over_onto_a_taken_port_leaves_the_old_daemon_alone(sim_deck):
@@ -101,6 +124,25 @@ def test_a_stopping_daemon_refuses_changes_and_a_shorter_drain_ends_it(serving_d
     finally:
         first.kill()
         first.wait()
+
+
+def test_a_daemon_that_waits_for_requests_still_answers(serving_deck, slow_request):
+    deck = serving_deck
+    deck.process.send_signal(signal.SIGTERM)
+    wait_for(lambda: "stopping" in deck.run("ps").stderr, 10, "ps says that it stops")
+    assert deck.ready("sim-3b") and not slow_request.done()
+    assert any(event["action"] == "Ready" for event in deck.events())
+    refused = deck.run("scale", "sim-3b", "2", check=False)
+    assert refused.returncode == 5 and "ShuttingDown" in refused.stderr, refused.stderr
+    assert deck.process.poll() is None
+    deck.process.send_signal(signal.SIGTERM)
+    assert deck.process.wait(10) == 130
+
+
+def test_a_drain_is_as_long_as_it_says(serving_deck, slow_request):
+    serving_deck.run("stop", "sim-3b", "--drain", "700ms")
+    told = [event["message"] for event in serving_deck.events() if event["action"] == "Removing"]
+    assert told == ["drains for 700 ms at most"]
 
 
 def test_an_existing_directory_is_taken_as_it_is_or_refused(make_deck):

@@ -1,11 +1,15 @@
 #include "base/log.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <array>
 #include <atomic>
 #include <cctype>
+#include <cerrno>
+#include <mutex>
 
 #include "base/clock.h"
 #include "base/text.h"
@@ -26,7 +30,43 @@ bool plain(std::string_view value) {
   return true;
 }
 
+struct File {
+  std::mutex mutex;
+  std::string path;
+  uint64_t max_bytes = 0;
+};
+std::atomic<File*> g_file{nullptr};  // never freed: threads may log until the process ends
+
+Status take_over_output(const std::string& path) {
+  int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+  if (fd < 0) return fail(system_error(errno, "cannot open the log " + path));
+  dup2(fd, STDOUT_FILENO);
+  dup2(fd, STDERR_FILENO);
+  ::close(fd);
+  return {};
+}
+
+void keep_bounded(File& file) {
+  std::lock_guard lock(file.mutex);
+  struct stat info{};
+  if (fstat(STDERR_FILENO, &info) != 0 || static_cast<uint64_t>(info.st_size) < file.max_bytes) return;
+  std::string older = file.path + ".1";
+  bool moved = ::rename(file.path.c_str(), older.c_str()) == 0;
+  if (moved && take_over_output(file.path)) return;
+  // Where no second file can be had, the end of the log is worth more than the machine's disk.
+  [[maybe_unused]] int emptied = ftruncate(STDERR_FILENO, 0);
+}
+
 }  // namespace
+
+Status to_file(const std::string& path, uint64_t max_bytes) {
+  if (Status opened = take_over_output(path); !opened) return opened;
+  auto* file = new File;
+  file->path = path;
+  file->max_bytes = max_bytes;
+  g_file = file;
+  return {};
+}
 
 void configure(Level level, Format format) {
   g_level = level;
@@ -65,6 +105,7 @@ void write(Level level, std::string_view message, Fields fields) {
   if (level < g_level.load(std::memory_order_relaxed)) return;
   std::string line = render(level, message, fields, SystemClock().wall_now(), g_format.load());
   line += '\n';
+  if (File* file = g_file.load(std::memory_order_acquire); file != nullptr) keep_bounded(*file);
   // One write per record keeps lines whole between threads; a full or closed stderr must not stop the daemon.
   [[maybe_unused]] ssize_t written = ::write(STDERR_FILENO, line.data(), line.size());
 }

@@ -35,6 +35,12 @@ using Fields = std::initializer_list<Field>;
 
 void configure(Level level, Format format);
 Result<Level> parse_level(std::string_view name);  // debug, info, warning, error
+// Makes `path` stdout and stderr of this process, and keeps it bounded: a record that finds `max_bytes` or
+// more in it first moves it to `path`.1 (replacing that) and starts a new one; where that is impossible the
+// file is emptied instead. So the two never hold more than twice the limit, one record, and what others write
+// to stderr between two records. Once per process. Errors: of opening the file.
+Status to_file(const std::string& path, uint64_t max_bytes);
+
 void write(Level level, std::string_view message, Fields fields);
 
 inline void debug(std::string_view message, Fields fields = {}) {

@@ -43,6 +43,12 @@ std::string braces(const std::string& labels) {
 
 }  // namespace
 
+void SampledCounter::raise_to(double total) {
+  double known = value_.load(std::memory_order_relaxed);
+  while (total > known && !value_.compare_exchange_weak(known, total, std::memory_order_relaxed)) {
+  }
+}
+
 Histogram::Histogram(std::vector<double> upper_bounds)
     : upper_bounds_(std::move(upper_bounds)), buckets_(upper_bounds_.size() + 1) {}
 
@@ -88,6 +94,18 @@ Counter& Registry::counter(std::string_view name, std::string_view help, const L
   return counters_[index];
 }
 
+SampledCounter& Registry::sampled_counter(std::string_view name, std::string_view help,
+                                          const Labels& labels) {
+  std::lock_guard lock(mutex_);
+  bool is_new = false;
+  size_t& index = slot(family(name, help, Kind::SampledCounter), labels, is_new);
+  if (is_new) {
+    index = sampled_counters_.size();
+    sampled_counters_.emplace_back();
+  }
+  return sampled_counters_[index];
+}
+
 Gauge& Registry::gauge(std::string_view name, std::string_view help, const Labels& labels) {
   std::lock_guard lock(mutex_);
   bool is_new = false;
@@ -123,7 +141,7 @@ void Registry::remove(std::string_view key, std::string_view value) {
 }
 
 std::string Registry::expose() const {
-  static constexpr std::string_view kKinds[] = {"counter", "gauge", "histogram"};
+  static constexpr std::string_view kKinds[] = {"counter", "counter", "gauge", "histogram"};
   std::lock_guard lock(mutex_);
   std::string out;
   for (const auto& [name, family] : families_) {
@@ -134,6 +152,9 @@ std::string Registry::expose() const {
       switch (family.kind) {
         case Kind::Counter:
           out += fmt::format("{}{} {}\n", name, braces(labels), counters_[index].value());
+          break;
+        case Kind::SampledCounter:
+          out += fmt::format("{}{} {}\n", name, braces(labels), number(sampled_counters_[index].value()));
           break;
         case Kind::Gauge:
           out += fmt::format("{}{} {}\n", name, braces(labels), number(gauges_[index].value()));

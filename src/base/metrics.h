@@ -33,6 +33,16 @@ class Counter {
   std::atomic<uint64_t> value_{0};
 };
 
+// A counter whose total is kept elsewhere (a cgroup, a page) and only read here.
+class SampledCounter {
+ public:
+  void raise_to(double total);  // a smaller total than before changes nothing: a counter never falls
+  double value() const { return value_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<double> value_{0};
+};
+
 class Gauge {
  public:
   void set(double value) { value_.store(value, std::memory_order_relaxed); }
@@ -64,6 +74,7 @@ class Registry {
   static constexpr size_t kMaxSeriesPerFamily = 2000;
 
   Counter& counter(std::string_view name, std::string_view help, const Labels& labels = {});
+  SampledCounter& sampled_counter(std::string_view name, std::string_view help, const Labels& labels = {});
   Gauge& gauge(std::string_view name, std::string_view help, const Labels& labels = {});
   Histogram& histogram(std::string_view name, std::string_view help, const std::vector<double>& upper_bounds,
                        const Labels& labels = {});
@@ -75,7 +86,7 @@ class Registry {
   std::string expose() const;
 
  private:
-  enum class Kind { Counter, Gauge, Histogram };
+  enum class Kind { Counter, SampledCounter, Gauge, Histogram };
   struct Family {
     Kind kind;
     std::string help;
@@ -87,6 +98,7 @@ class Registry {
   mutable std::mutex mutex_;
   std::map<std::string, Family, std::less<>> families_;
   std::deque<Counter> counters_;
+  std::deque<SampledCounter> sampled_counters_;
   std::deque<Gauge> gauges_;
   std::deque<Histogram> histograms_;
 };

@@ -23,6 +23,18 @@ TEST(Metrics, ExposesEveryKindInPrometheusText) {
             "tw_wait_seconds_bucket{le=\"+Inf\"} 2\ntw_wait_seconds_sum 5.1\ntw_wait_seconds_count 2\n");
 }
 
+TEST(Metrics, ASampledCounterOnlyGrows) {
+  Registry registry;
+  SampledCounter& seconds = registry.sampled_counter("tw_used_seconds_total", "Used.", {{"slice", "a"}});
+  seconds.raise_to(1.5);
+  seconds.raise_to(0.5);
+  EXPECT_EQ(registry.expose(),
+            "# HELP tw_used_seconds_total Used.\n# TYPE tw_used_seconds_total counter\n"
+            "tw_used_seconds_total{slice=\"a\"} 1.5\n");
+  registry.remove("slice", "a");
+  EXPECT_EQ(registry.expose(), "");
+}
+
 TEST(Metrics, LookingUpTwiceGivesTheSameSeries) {
   Registry registry;
   registry.counter("a_total", "A.", {{"x", "1"}}).add();

@@ -17,6 +17,9 @@ std::string format_time(int64_t wall_ns);
 
 std::vector<std::string_view> split(std::string_view text, char separator);
 std::string_view trim(std::string_view text);  // without ASCII white space at both ends
+// "1 replica", "2 replicas": a count with its noun in the right number, for nouns that take an s.
+std::string counted(uint64_t count, std::string_view noun);
+
 std::string join(const std::vector<std::string>& parts, std::string_view separator);
 
 // The candidate that needs the fewest edits (Levenshtein, at most 3) to become `word`, or "" when none is

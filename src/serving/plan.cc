@@ -8,6 +8,7 @@
 #include <map>
 #include <set>
 
+#include "base/text.h"
 #include "base/units.h"
 
 namespace tweendeck::serving {
@@ -36,6 +37,12 @@ Action record_exit(const Replica& replica, Nanos now, const PlanConfig& config) 
   result.hint = replica.exit.hint;
   if (ended_by_command(result.reason)) {
     result.until = now;
+    return result;
+  }
+  if (refused_for_good(result.reason)) {
+    result.until = now + config.refused_retry;
+    result.message = fmt::format("{}; retrying will not help, so the next try is in {}", result.message,
+                                 format_duration(config.refused_retry));
     return result;
   }
   const uint32_t failures = replica.failures + 1;
@@ -72,9 +79,10 @@ void retire_process(const Replica& replica, const Goal& goal, Nanos now, const P
   const bool over = now >= replica.phase_since + goal.drain;
   if (replica.in_flight > 0 && !over && replica.stop_sent == 0) return;
   if (replica.in_flight > 0) {
-    end_process(replica, goal, now, config, Reason::DrainTimeout,
-                fmt::format("stopped with {} requests running: the drain time is over", replica.in_flight),
-                out);
+    end_process(
+        replica, goal, now, config, Reason::DrainTimeout,
+        fmt::format("stopped with {} running: the drain time is over", counted(replica.in_flight, "request")),
+        out);
   } else {
     end_process(replica, goal, now, config, Reason::Stopped, "stopped by command", out);
   }
@@ -111,8 +119,9 @@ void plan_running(const Replica& replica, const Goal& goal, Nanos now, const Pla
   switch (replica.phase) {
     case ReplicaPhase::Ready:
       if (replica.failed_checks >= goal.health_failures) {
-        out.push_back(action(ActionKind::MarkUnhealthy, replica, Reason::HealthCheckFailed,
-                             fmt::format("did not answer {} health checks in a row", replica.failed_checks)));
+        out.push_back(action(
+            ActionKind::MarkUnhealthy, replica, Reason::HealthCheckFailed,
+            fmt::format("did not answer {} in a row", counted(replica.failed_checks, "health check"))));
       } else if (replica.failures > 0 && now >= replica.phase_since + config.stable_after) {
         out.push_back(action(ActionKind::ClearFailures, replica));
       }
@@ -242,6 +251,20 @@ std::vector<Action> plan(const std::vector<Goal>& goals, const std::vector<Repli
 
 bool ended_by_command(Reason reason) {
   return reason == Reason::Stopped || reason == Reason::DrainTimeout;
+}
+
+bool refused_for_good(Reason reason) {
+  switch (reason) {
+    case Reason::InvalidArgument:
+    case Reason::SliceTooSmall:
+    case Reason::ModelCorrupt:
+    case Reason::ModelNotFound:
+    case Reason::EngineCannotServe:
+    case Reason::DriverMissing:
+      return true;
+    default:
+      return false;
+  }
 }
 
 Nanos backoff_delay(const std::string& replica_id, uint32_t failures, const PlanConfig& config) {

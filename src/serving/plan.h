@@ -10,6 +10,7 @@
 // A replica's life:
 //   Pending --AcquireSlice--> Pending with slice --Launch--> Starting --MarkReady--> Ready <--> Unhealthy
 //   any with a process --RecordExit--> Backoff --Launch--> Starting ...
+//   a start that the model server refuses for good --RecordExit--> Unhealthy --Launch, rarely--> Starting ...
 //   not wanted: --Drain--> Draining --Stop--> (--Kill-->) no process --ReleaseSlice--> --Forget--> gone
 //
 // Invariants (tested): a process is launched only into a held slice and only when none is alive; a slice is
@@ -33,6 +34,7 @@ struct PlanConfig {
   Nanos backoff_max = 60 * kSecond;
   uint32_t backoff_jitter_percent = 20;  // a wait is spread over +- this much
   uint32_t crash_loop_failures = 3;      // failures in a row from which on it is called a crash loop
+  Nanos refused_retry = 600 * kSecond;   // what would be refused again is tried only this rarely
   Nanos stable_after = 60 * kSecond;     // ready this long: failures in a row start at 0 again
   Nanos slice_retry = kSecond;           // a replica without a slice asks again after this
   Nanos release_retry = kSecond;         // so does a slice that could not be released
@@ -125,6 +127,10 @@ std::vector<Action> plan(const std::vector<Goal>& goals, const std::vector<Repli
 // Whether a process that ended for this reason did nothing wrong: no back-off, no failure counted.
 bool ended_by_command(Reason reason);
 
+// Whether the same start would be refused again: only a change of the deployment, the model or the machine
+// helps.
+bool refused_for_good(Reason reason);
+
 // How long to wait before the start that follows `failures` failures in a row. Deterministic per replica and
 // seed.
 Nanos backoff_delay(const std::string& replica_id, uint32_t failures, const PlanConfig& config);
@@ -134,6 +140,8 @@ Replica make_replica(const Action& create, Nanos now);
 void on_slice_acquired(Replica& replica);
 void on_slice_refused(Replica& replica, const Error& why, Nanos now, const PlanConfig& config);
 void on_slice_released(Replica& replica);
+// Somebody asks to try again now: what waits for its next start, for whatever reason, waits no longer.
+void on_retry_asked(Replica& replica, Nanos now);
 void on_release_failed(Replica& replica, const Error& why, Nanos now, const PlanConfig& config);
 void on_launched(Replica& replica, Nanos now);
 void on_launch_failed(Replica& replica, const Error& why, Nanos now, const PlanConfig& config);

@@ -6,6 +6,7 @@
 namespace tweendeck::serving {
 namespace {
 
+using testing::AllOf;
 using testing::HasSubstr;
 
 constexpr Nanos kNow = 1000 * kSecond;
@@ -112,6 +113,35 @@ TEST(Plan, SaysThatItIsACrashLoop) {
   r.alive = false;
   r.failures = 2;
   EXPECT_THAT(only(goal(1), {r}, kNow).message, HasSubstr("failed 3 times in a row"));
+}
+
+TEST(Plan, WhatIsRefusedForGoodIsNoCrash) {
+  for (const Reason reason : {Reason::SliceTooSmall, Reason::ModelCorrupt, Reason::EngineCannotServe,
+                              Reason::InvalidArgument, Reason::ModelNotFound, Reason::DriverMissing}) {
+    Replica r = running(1, ReplicaPhase::Starting);
+    r.alive = false;
+    r.exit = killed(reason);
+    r.exit.message = "needs 2 GiB";
+    const Action exit = only(goal(1), {r}, kNow);
+    apply_action(r, exit, kNow);
+    EXPECT_EQ(r.phase, ReplicaPhase::Unhealthy) << to_string(reason);
+    EXPECT_EQ(r.reason, reason);
+    EXPECT_THAT(r.message, AllOf(HasSubstr("needs 2 GiB"), HasSubstr("retrying will not help")));
+    EXPECT_EQ(count(goal(1), {r}, kNow + PlanConfig{}.refused_retry - 1), 0u) << "rarely";
+    EXPECT_EQ(only(goal(1), {r}, kNow + PlanConfig{}.refused_retry).kind, ActionKind::Launch);
+    Goal changed = goal(1);
+    changed.revision = 2;
+    EXPECT_EQ(only(changed, {r}, kNow).kind, ActionKind::ReleaseSlice) << "a change is tried at once";
+    on_retry_asked(r, kNow);
+    EXPECT_EQ(only(goal(1), {r}, kNow).kind, ActionKind::Launch) << "so is a wish";
+  }
+}
+
+TEST(Plan, AWishToRetryLeavesWhatRunsAlone) {
+  Replica r = running(1, ReplicaPhase::Unhealthy);
+  r.next_attempt = kNow + kSecond;
+  on_retry_asked(r, kNow);
+  EXPECT_EQ(r.next_attempt, kNow + kSecond);
 }
 
 TEST(Plan, BackOffDoublesIsBoundedAndSpread) {

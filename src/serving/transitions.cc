@@ -1,6 +1,8 @@
 // How a replica's record changes when an action was carried out. See plan.h.
 #include "serving/plan.h"
 
+#include <algorithm>
+
 namespace tweendeck::serving {
 namespace {
 
@@ -36,7 +38,7 @@ void apply_exit(Replica& replica, const Action& action, Nanos now) {
   replica.last_exit = std::move(record);
   if (!ended_by_command(action.reason)) ++replica.failures;
   replica.next_attempt = action.until;
-  enter(replica, ReplicaPhase::Backoff, now);
+  enter(replica, refused_for_good(action.reason) ? ReplicaPhase::Unhealthy : ReplicaPhase::Backoff, now);
   explain(replica, action.reason, action.message, action.hint);
 }
 
@@ -83,6 +85,11 @@ void on_release_failed(Replica& replica, const Error& why, Nanos now, const Plan
   replica.next_attempt = now + config.release_retry;
   enter(replica, ReplicaPhase::Stopped, now);
   explain(replica, why.reason, "its slice could not be released: " + why.message, why.hint);
+}
+
+void on_retry_asked(Replica& replica, Nanos now) {
+  const bool waits = replica.phase == ReplicaPhase::Backoff || replica.phase == ReplicaPhase::Unhealthy;
+  if (waits && !replica.launched) replica.next_attempt = std::min(replica.next_attempt, now);
 }
 
 void on_launched(Replica& replica, Nanos now) {

@@ -30,7 +30,7 @@ enum class ReplicaPhase : uint8_t {
   Pending,    // no slice yet; reason says why
   Starting,   // slice prepared, process launched, not ready
   Ready,      // answers its readiness check
-  Unhealthy,  // was ready, does not answer now
+  Unhealthy,  // was ready, does not answer now; or its start is refused for good and is rarely tried again
   Draining,   // takes no new requests
   Backoff,    // ended by itself; the next start waits
   Stopped,    // gone; only in events
@@ -61,6 +61,7 @@ struct ReplicaView {
   uint64_t pid_start_ticks = 0;  // field 22 of /proc/<pid>/stat: pid + start time name a process for good
   uint16_t port = 0;
   uint32_t restarts = 0;
+  Nanos started_wall_ns = 0;  // when its process was started; 0 without one
   uint32_t max_in_flight = 0;
   uint32_t context_tokens = 0;
   bool simulated = false;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "app/cli/terminal.h"
+#include "base/text.h"
 #include "net/json.h"
 
 namespace tweendeck::bench {
@@ -64,7 +65,7 @@ std::string report_table(const ReportHead& head, const Summary& s, bool color) {
   std::string out = fmt::format(
       "{}: {}{}\n", fmt::join(head.models, ", "), head.mode,
       head.simulated ? " (simulated engines: timings are modelled, not measured on hardware)" : "");
-  out += fmt::format("{} requests ok, {} failed in {:.1f} s ({:.2f} requests/s)\n", s.ok, s.failed,
+  out += fmt::format("{} ok, {} failed in {:.1f} s ({:.2f} requests/s)\n", counted(s.ok, "request"), s.failed,
                      s.duration_s, per_second(s.ok, s.duration_s));
   for (const auto& [reason, count] : s.failures)
     out += fmt::format("  {} x {}: {}\n", count, reason, s.first_failure);

@@ -60,7 +60,8 @@ Result<int> run(const cli::Invocation& in, cli::Output& output) {
   if (!in.on("no-wait") && !names.empty()) {
     if (Status ready = wait_ready(*api, names, in.duration("timeout"), output); !ready)
       return fail(ready.error());
-    output.note(fmt::format("all {} are ready; `tweendeck ps` lists them", names.size()));
+    output.note(
+        fmt::format("{} ready; `tweendeck ps` lists them", names.size() == 1 ? names[0] + " is" : "all are"));
   }
   if (output.json) output.line(answer->text);
   return 0;

@@ -129,10 +129,21 @@ TEST(Judge, WhatAModelServerRefusesItselfIsFinalWhateverTheOthersDo) {
     EXPECT_EQ(standing.error.hint, "leave it out");
     EXPECT_THAT(standing.line, HasSubstr(std::string("no argument --wrong [") + reason + "]"));
   }
+  // That is how the daemon shows it: no back-off, for nothing is going to change by itself.
+  Standing unhealthy = judge(json(deployment_with(
+      R"({"id":"a","phase":"unhealthy","reason":"ModelCorrupt","message":"is cut off; retrying will not help","last_exit":{"reason":"ModelCorrupt","message":"is cut off","hint":""}})",
+      1)));
+  EXPECT_TRUE(unhealthy.refused);
+  EXPECT_TRUE(unhealthy.failed_starts.empty()) << "it ends the wait, it is not told while waiting";
+  Standing deaf = judge(json(
+      deployment_with(R"({"id":"a","phase":"unhealthy","reason":"HealthCheckFailed","message":"deaf"})", 1)));
+  EXPECT_FALSE(deaf.refused);
+  EXPECT_FALSE(deaf.hopeless) << "it may come back";
   Standing crash = judge(json(
       deployment_with(R"({"id":"a","phase":"backoff","reason":"ReplicaExited","message":"exit 3"})", 1)));
   EXPECT_FALSE(crash.refused);
   EXPECT_THAT(crash.line, HasSubstr("[ReplicaExited]"));
+  EXPECT_EQ(crash.failed_starts.at("a").reason, Reason::ReplicaExited);
 }
 
 TEST(Show, AgesAndBars) {

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -10,31 +9,18 @@
 #include <cstdio>
 #include <filesystem>
 
+#include "base/log.h"
 #include "net/json.h"
 #include "serving/store/state_lock.h"
 
 namespace tweendeck::commands {
 namespace {
 
-Result<int> open_log(const std::string& path) {
-  std::filesystem::path folder = std::filesystem::path(path).parent_path();
-  if (Status made = serving::make_state_dir(folder.string()); !made) return fail(made.error());
-  std::error_code error;
-  struct stat info{};
-  if (stat(path.c_str(), &info) == 0 && info.st_size > kMaxDaemonLogBytes) {
-    std::filesystem::rename(path, path + ".1", error);
-  }
-  int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-  if (fd < 0) return fail(system_error(errno, "cannot open the daemon's log " + path));
-  return fd;
-}
-
-void leave_terminal(int log_fd) {
+Status leave_terminal(const std::string& log_path) {
   setsid();
   int null_fd = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
   dup2(null_fd, STDIN_FILENO);
-  dup2(log_fd, STDOUT_FILENO);
-  dup2(log_fd, STDERR_FILENO);
+  return log::to_file(log_path, kMaxDaemonLogBytes);
 }
 
 Result<std::string> read_report(int fd, pid_t child, const std::string& log_path) {
@@ -72,8 +58,8 @@ void ReadyPipe::send(char kind, const std::string& text) {
 }
 
 Result<std::string> run_detached(const std::string& log_path, const std::function<int(ReadyPipe&)>& body) {
-  Result<int> log = open_log(log_path);
-  if (!log) return fail(log.error());
+  std::string folder = std::filesystem::path(log_path).parent_path().string();
+  if (Status made = serving::make_state_dir(folder); !made) return fail(made.error());
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return fail(system_error(errno, "cannot make a pipe"));
   std::fflush(nullptr);
@@ -81,17 +67,18 @@ Result<std::string> run_detached(const std::string& log_path, const std::functio
   if (child < 0) return fail(system_error(errno, "cannot start a process"));
   if (child == 0) {
     ::close(ends[0]);
-    leave_terminal(*log);
     int code = 1;
     {
       ReadyPipe pipe(ends[1]);
-      code = body(pipe);
+      if (Status left = leave_terminal(log_path); !left)
+        pipe.failed(left.error());
+      else
+        code = body(pipe);
     }
     std::fflush(nullptr);
     _exit(code);
   }
   ::close(ends[1]);
-  ::close(*log);
   return read_report(ends[0], child, log_path);
 }
 

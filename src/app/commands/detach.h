@@ -24,11 +24,11 @@ class ReadyPipe {
   int fd_;
 };
 
-// Forks before any thread exists. The child leaves the terminal, writes its output to `log_path` (the one
-// before is kept as .1 when it passed kMaxDaemonLogBytes) and runs `body`, whose value is its exit code. The
-// parent returns what the child reported. Errors: what the child failed with; Internal when it ended without
-// a word.
-inline constexpr int64_t kMaxDaemonLogBytes = 8 << 20;
+// Forks before any thread exists. The child leaves the terminal, writes its output to `log_path` and runs
+// `body`, whose value is its exit code. A log that reaches kMaxDaemonLogBytes is kept as .1 and a new one is
+// begun. The parent returns what the child reported. Errors: what the child failed with; Internal when it
+// ended without a word.
+inline constexpr uint64_t kMaxDaemonLogBytes = 8 << 20;
 Result<std::string> run_detached(const std::string& log_path, const std::function<int(ReadyPipe&)>& body);
 
 }  // namespace tweendeck::commands

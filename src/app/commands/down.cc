@@ -8,6 +8,7 @@
 #include "app/client/process_end.h"
 #include "app/commands/commands.h"
 #include "app/commands/show.h"
+#include "base/text.h"
 #include "base/units.h"
 
 namespace tweendeck::commands {
@@ -27,7 +28,8 @@ std::string what_is_left(client::LocalApi& api) {
   size_t left = 0;
   for (const net::JsonValue& deployment : answer->json["deployments"].items())
     left += deployment["replicas"].items().size();
-  return left == 0 ? std::string("stopping the daemon") : fmt::format("stopping, {} replicas left", left);
+  return left == 0 ? std::string("stopping the daemon")
+                   : fmt::format("stopping, {} left", counted(left, "replica"));
 }
 
 Result<int> run(const cli::Invocation& in, cli::Output& output) {

@@ -4,6 +4,7 @@
 #include "app/client/local_api.h"
 #include "app/commands/commands.h"
 #include "app/commands/wait_ready.h"
+#include "base/text.h"
 #include "base/units.h"
 #include "serving/spec/deployment_spec.h"
 
@@ -27,7 +28,7 @@ Result<int> run(const cli::Invocation& in, cli::Output& output) {
   if (output.json)
     output.line(answer->text);
   else
-    output.note(fmt::format("{} has {} replicas", name, *replicas));
+    output.note(fmt::format("{} has {}", name, counted(*replicas, "replica")));
   return 0;
 }
 

@@ -154,8 +154,9 @@ std::string draw(const Snapshot& before, const Snapshot& now, const FrameSize& s
   }
   for (const net::JsonValue& queue : now.endpoints["queues"].items()) {
     if (count_of(queue, "waiting") == 0) continue;
-    lines.push_back(fmt::format("{} requests of {} wait for a replica", count_of(queue, "waiting"),
-                                text_of(queue, "model")));
+    uint64_t waiting = count_of(queue, "waiting");
+    lines.push_back(fmt::format("{} of {} {} for a replica", counted(waiting, "request"),
+                                text_of(queue, "model"), waiting == 1 ? "waits" : "wait"));
   }
   std::string frame;
   for (size_t i = 0; i < lines.size() && i < size.rows; ++i) frame += cut_line(lines[i], size.columns) + '\n';

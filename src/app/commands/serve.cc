@@ -8,6 +8,8 @@
 #include "app/commands/serve_spec.h"
 #include "app/commands/show.h"
 #include "app/commands/wait_ready.h"
+#include "base/text.h"
+#include "serving/spec/deployment_spec.h"
 
 namespace tweendeck::commands {
 namespace {
@@ -69,7 +71,10 @@ Result<int> run(const cli::Invocation& in, cli::Output& output) {
   std::string applied = text_of(
       answer->json["deployments"].items().empty() ? net::JsonValue() : answer->json["deployments"].items()[0],
       "result");
-  if (in.on("no-wait"))
+  if (spec->replicas == 0)
+    output.note(fmt::format("{} is {} with no replicas; `tweendeck scale {} 1` starts one", spec->name,
+                            applied, spec->name));
+  else if (in.on("no-wait"))
     output.note(
         fmt::format("{} is {}; `tweendeck why {}` tells how it stands", spec->name, applied, spec->name));
   else
@@ -102,13 +107,13 @@ cli::Command serve_command() {
                     {.name = "memory",
                      .letter = 'm',
                      .kind = FlagKind::Bytes,
-                     .fallback = "1Gi",
+                     .fallback = serving::kDefaultMemory,
                      .help = "device memory of each slice"},
                     {.name = "compute",
                      .letter = 'c',
                      .kind = FlagKind::Count,
                      .value = "PERCENT",
-                     .fallback = "25",
+                     .fallback = serving::kDefaultComputePercent,
                      .help = "share of the device's compute",
                      .max = 100},
                     {.name = "device",

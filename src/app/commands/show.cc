@@ -95,7 +95,7 @@ cli::Table deployments_table(const net::JsonValue& answer, Nanos wall_now, bool 
                  held ? text_of(slice, "device") : "-", held ? memory_cell(slice) : "-",
                  held ? fmt::format("{} %", count_of(slice, "compute_percent")) : "-", engine,
                  pid == 0 ? "-" : std::to_string(pid), std::to_string(count_of(replica, "restarts")),
-                 show_age(replica["phase_since"].text_or(""), wall_now)});
+                 show_age(replica["started"].text_or(""), wall_now)});
     }
   }
   return table;

@@ -34,7 +34,10 @@ Result<int> run(const cli::Invocation& in, cli::Output& output) {
   Result<client::LocalApi> api = client::LocalApi::of(in);
   if (!api) return fail(api.error());
   Nanos drain = in.duration("drain");
-  std::string query = in.is_set("drain") ? fmt::format("?drain_s={}", (drain + kSecond - 1) / kSecond) : "";
+  std::string query =
+      in.is_set("drain")
+          ? fmt::format("?drain_s={}", static_cast<double>(drain) / static_cast<double>(kSecond))
+          : "";
   net::JsonWriter w;
   w.object().array("stopped");
   for (const std::string& name : in.args()) {

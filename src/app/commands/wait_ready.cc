@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <chrono>
+#include <set>
 #include <thread>
 
 #include "app/commands/show.h"
 #include "base/units.h"
+#include "serving/plan.h"
 
 namespace tweendeck::commands {
 namespace {
@@ -25,9 +27,7 @@ bool is_one_of(std::string_view reason, const std::string_view (&list)[N]) {
 
 // What a model server finds out before it runs: the same start would find it again.
 bool is_refusal(std::string_view reason) {
-  static constexpr std::string_view kRefusals[] = {"InvalidArgument", "SliceTooSmall",     "ModelCorrupt",
-                                                   "ModelNotFound",   "EngineCannotServe", "DriverMissing"};
-  return is_one_of(reason, kRefusals);
+  return serving::refused_for_good(parse_reason(reason).value_or(Reason::None));
 }
 
 // A fault that another start does not cure.
@@ -68,14 +68,17 @@ Standing judge(const net::JsonValue& deployment) {
     std::string exit_reason = text_of(replica["last_exit"], "reason");
     ready += phase == "ready";
     bool refused = phase == "pending" && !reason.empty();
-    bool failed = phase == "backoff" && (is_final(reason) || is_final(exit_reason));
-    if (phase == "backoff") {
+    // Without a process: it has ended, and was not able to run or was refused.
+    bool ended = phase == "backoff" || (phase == "unhealthy" && is_refusal(reason));
+    bool failed = ended && (is_final(reason) || is_final(exit_reason));
+    if (ended) {
       Error error = replica_error(replica);
       failures += fmt::format("; {} [{}]", error.message, to_string(error.reason));
+      if (!is_refusal(reason)) standing.failed_starts.emplace(text_of(replica, "id"), std::move(error));
     }
     if (refused || failed) {
       standing.hopeless = true;
-      bool is_final_word = phase == "backoff" && (is_refusal(reason) || is_refusal(exit_reason));
+      bool is_final_word = ended && (is_refusal(reason) || is_refusal(exit_reason));
       if (!standing.refused) standing.error = replica_error(replica);
       standing.refused = standing.refused || is_final_word;
     } else if (phase != "ready") {
@@ -96,6 +99,7 @@ Status wait_ready(client::LocalApi& api, const std::vector<std::string>& names, 
   cli::Progress progress(output);
   Nanos started = clock.now();
   Nanos hopeless_since = 0, refused_since = 0;
+  std::set<std::string> told;
   while (true) {
     bool all_ready = true, hopeless = false, refused = false;
     Error error;
@@ -111,6 +115,12 @@ Status wait_ready(client::LocalApi& api, const std::vector<std::string>& names, 
         error = standing.error;
       }
       lines += (lines.empty() ? "" : "; ") + standing.line;
+      for (auto& [replica, failure] : standing.failed_starts) {
+        if (!told.insert(replica).second) continue;
+        failure.message += "; it is started again";
+        progress.done();
+        output.warn(failure);
+      }
     }
     if (all_ready) return {};
     Nanos now = clock.now();

@@ -1,6 +1,7 @@
 // Waits until deployments stand as asked, telling what happens meanwhile.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -18,11 +19,13 @@ struct Standing {
       false;  // a model server said why it can never run like this; what the others do changes nothing
   Error error;
   std::string line;  // for progress
+  // Every start that failed and is tried again, by replica: what to tell once, while waiting goes on.
+  std::map<std::string, Error> failed_starts;
 };
 Standing judge(const net::JsonValue& deployment);
 
-// Returns when all are ready. Errors: Timeout; the reason of a replica that cannot start, after it stood for
-// a while.
+// Returns when all are ready. The first failed start of each replica is told at once. Errors: Timeout; the
+// reason of a replica that cannot start, after it stood for a while.
 Status wait_ready(client::LocalApi& api, const std::vector<std::string>& names, Nanos timeout,
                   cli::Output& output);
 

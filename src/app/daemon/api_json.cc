@@ -78,7 +78,12 @@ void write_replica(net::JsonWriter& w, const serving::ReplicaView& replica, cons
     write_slice(w, replica.slice, use);
   w.field("pid", int64_t{replica.pid})
       .field("port", uint32_t{replica.port})
-      .field("restarts", replica.restarts);
+      .field("restarts", replica.restarts)
+      .name("started");
+  if (replica.started_wall_ns == 0)
+    w.null();
+  else
+    w.value(format_time(replica.started_wall_ns));
   w.field("max_in_flight", replica.max_in_flight).field("context_tokens", replica.context_tokens);
   w.field("simulated", replica.simulated).field("engine", replica.engine).name("last_exit");
   const serving::ExitRecord& exit = replica.last_exit;

@@ -114,7 +114,7 @@ TEST(StateMetrics, FollowsWhatExists) {
   EXPECT_NE(text.find("tweendeck_device_memory_bytes{device=\"cpu0\",provider=\"cpu\"} 4294967296"),
             std::string::npos)
       << text;
-  EXPECT_NE(text.find("tweendeck_slice_compute_used_seconds"), std::string::npos);
+  EXPECT_NE(text.find("# TYPE tweendeck_slice_compute_seconds_total counter"), std::string::npos);
   EXPECT_NE(text.find("tweendeck_replicas{deployment=\"chat\",phase=\"ready\"} 1"), std::string::npos);
   metrics.update({device}, {}, {}, {});
   text = registry.expose();

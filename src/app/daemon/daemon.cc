@@ -181,14 +181,13 @@ void Daemon::record(const device::SliceEvent& event) {
                             event.reason == Reason::OutOfMemory ? "Killed" : "Recovered", event.message);
 }
 
-void Daemon::record_lost_requests() {
-  for (const LostRequestsEvent& event : lost_requests_.take(clock_.now())) {
+void Daemon::record(const std::vector<LostRequestsEvent>& lost) {
+  for (const LostRequestsEvent& event : lost)
     controller_->record_event(event.replica, event.reason, event.action, event.message);
-  }
 }
 
 void Daemon::housekeep() {
-  record_lost_requests();
+  record(lost_requests_.take(clock_.now()));
   for (const device::SliceEvent& event : devices_->manager().tend()) record(event);
   std::vector<Slice> slices = devices_->broker().slices();
   metrics_.update(devices_->broker().devices(), slices, uses(slices), controller_->list());
@@ -227,15 +226,29 @@ Status Daemon::stop_replicas() {
 
 void Daemon::stop(Nanos drain) {
   if (stopping_.exchange(true)) return;
-  // The controller goes before the gateway: it asks the gateway questions, which answers only while it runs.
+  refuse_changes(drain);
+  if (gateway_ != nullptr) {
+    gateway_->begin_drain(drain);
+    while (!gateway_->wait_drained(kStopPoll)) {
+      if (api_ != nullptr) housekeep();
+    }
+  }
   if (api_ != nullptr) api_->stop();
+  if (controller_ != nullptr) record(lost_requests_.take_rest());
+  // The controller goes before the gateway: it asks the gateway questions, which answers only while it runs.
   controller_.reset();
   board_.disconnect();
   scraper_.reset();
-  if (gateway_ != nullptr) gateway_->stop(drain);
   gateway_.reset();
   devices_.reset();
   store_.reset();
+}
+
+// A command may have done so already: then its own drain stands.
+void Daemon::refuse_changes(Nanos drain) {
+  std::scoped_lock changes(change_mutex_);
+  std::scoped_lock lock(request_mutex_);
+  if (!request_) request_ = DaemonRequest{DaemonRequest::Kind::Leave, drain};
 }
 
 std::string Daemon::gateway_url() const {

@@ -47,7 +47,11 @@ struct DaemonConfig {
 
 // What somebody asked of the daemon itself by the local API.
 struct DaemonRequest {
-  enum class Kind : uint8_t { Down, Replace } kind = Kind::Down;
+  enum class Kind : uint8_t {
+    Down,     // everything ends
+    Replace,  // another daemon takes over
+    Leave,    // only the daemon ends, by a signal
+  } kind = Kind::Down;
   Nanos drain = 0;
 };
 
@@ -67,7 +71,8 @@ class Daemon {
   // further `down` may shorten. Returns when no process of a replica is left. Errors: Timeout when all
   // processes ended in time and something of their records did not.
   Status stop_replicas();
-  // Requests in flight get up to `drain`; replicas go on running. Idempotent.
+  // Requests in flight get up to `drain`, and until they have ended the local API answers whoever looks;
+  // replicas go on running. Idempotent.
   void stop(Nanos drain);
 
   std::string gateway_url() const;
@@ -88,8 +93,9 @@ class Daemon {
   void add_read_routes();
   void add_write_routes();
   void add_stream_routes();
+  void refuse_changes(Nanos drain);
   void record(const device::SliceEvent& event);
-  void record_lost_requests();
+  void record(const std::vector<LostRequestsEvent>& lost);
 
   // Answers of the local API.
   std::string version_json() const;

@@ -1,6 +1,7 @@
 #include "app/daemon/devices.h"
 
 #include "app/daemon/soft_cards.h"
+#include "device/journal/record.h"
 #include "device/providers/cpu/cpu_provider.h"
 #include "device/providers/nvidia/nvidia_provider.h"
 #include "device/providers/soft/soft_provider.h"
@@ -8,6 +9,8 @@
 namespace tweendeck::daemon {
 
 namespace {
+
+constexpr char kJournalFile[] = "/slices.journal";
 
 device::SoftOptions soft_options(const std::string& state_dir, const std::string& soft_gpus,
                                  const InstallPaths& paths, const device::nvml::Options& pages) {
@@ -18,10 +21,23 @@ device::SoftOptions soft_options(const std::string& state_dir, const std::string
           .tool = paths.softgpu_tool};
 }
 
+// Whether this program can read what another one keeps writing: what it reads may end in half a record.
+Status check_journal(const std::string& path) {
+  Result<std::string> bytes = device::Disk().read(path, device::kMaxJournalBytes);
+  if (!bytes) return bytes.error().reason == Reason::NotFound ? Status() : fail(bytes.error());
+  if (bytes->empty()) return {};
+  Result<device::Replay> replayed = device::replay(*bytes);
+  if (replayed) return {};
+  Error error = replayed.error();
+  error.message = path + ": " + error.message;
+  return fail(std::move(error));
+}
+
 }  // namespace
 
 Status Devices::check(const std::string& state_dir, const std::string& soft_gpus, const InstallPaths& paths,
                       const std::vector<device::SliceEntry>& held) {
+  if (Status journal = check_journal(state_dir + kJournalFile); !journal) return journal;
   Result<std::string> cards =
       choose_soft_cards(soft_gpus, device::remembered_soft_cards(state_dir + "/softgpu/model"), held);
   if (!cards) return fail(cards.error());
@@ -43,7 +59,7 @@ Result<std::unique_ptr<Devices>> Devices::open(const std::string& state_dir, con
   devices->providers_.push_back(
       std::make_unique<device::CpuProvider>(devices->kernel_, devices->groups_.get()));
   devices->providers_.push_back(device::make_nvidia_provider(pages));
-  Result<device::Journal> journal = device::Journal::open(state_dir + "/slices.journal", devices->disk_);
+  Result<device::Journal> journal = device::Journal::open(state_dir + kJournalFile, devices->disk_);
   if (!journal) return fail(journal.error());
   const std::string model = state_dir + "/softgpu/model";
   std::vector<device::SliceEntry> held;

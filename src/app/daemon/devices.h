@@ -21,13 +21,14 @@ class Devices {
  public:
   // `soft_gpus`: "2:H100-80G", "none", or "" for those that the state remembers. Recovers what an earlier
   // daemon left; what a person should know of that is in take_events(). Errors: of the journal
-  // (JournalCorrupt, DiskFull ...), of the soft provider, AlreadyExists (other software GPUs while slices on
+  // (JournalCorrupt, DiskFull ...), of the soft provider, DeviceGone (other software GPUs while slices on
   // them are held).
   static Result<std::unique_ptr<Devices>> open(const std::string& state_dir, const std::string& soft_gpus,
                                                const InstallPaths& paths, bool sandboxed);
 
-  // Whether `soft_gpus` can be made beside the slices `held`; changes nothing that runs. Errors: of the soft
-  // provider.
+  // Whether open() would succeed once the daemon that has the state and holds the slices `held` has left;
+  // changes nothing that runs. Errors: of the journal (StateNewer, JournalCorrupt), of the soft provider,
+  // DeviceGone.
   static Status check(const std::string& state_dir, const std::string& soft_gpus, const InstallPaths& paths,
                       const std::vector<device::SliceEntry>& held);
 

@@ -57,7 +57,7 @@ void look_at_slices(const std::vector<Device>& devices, const std::vector<Slice>
     auto is_its = [&](const Device& device) { return device.id == slice.device_id; };
     if (std::any_of(devices.begin(), devices.end(), is_its)) continue;
     findings.push_back(
-        {"warning", slice.device_id, Reason::NotFound,
+        {"warning", slice.device_id, Reason::DeviceGone,
          fmt::format("slice {} of {} is on {}, which is not there", slice.id, slice.owner, slice.device_id),
          "bring the device back, or stop the deployment"});
   }
@@ -66,7 +66,7 @@ void look_at_slices(const std::vector<Device>& devices, const std::vector<Slice>
     if (found == held.end()) continue;
     const Share& sum = found->second;
     if (sum.memory_bytes <= device.memory_bytes && sum.compute_percent <= 100) continue;
-    findings.push_back({"warning", device.id, Reason::InsufficientMemory,
+    findings.push_back({"warning", device.id, Reason::DeviceGone,
                         fmt::format("its slices hold {} and {} %, it has {}", format_bytes(sum.memory_bytes),
                                     sum.compute_percent, format_bytes(device.memory_bytes)),
                         "stop a deployment there"});
@@ -112,7 +112,7 @@ std::vector<Finding> Daemon::findings() {
   for (const Error& broken : catalog_->broken()) findings.push_back(warning("engines", broken));
   bool tls = !config_.gateway.cert_file.empty();
   if (!net::is_loopback(config_.gateway.listen) && !tls) {
-    findings.push_back({"warning", "gateway", Reason::Unsupported,
+    findings.push_back({"warning", "gateway", Reason::TlsOff,
                         "API keys and prompts cross the network in clear text", "give --cert and --key"});
   }
   for (const serving::Finding& found : controller_->doctor()) {

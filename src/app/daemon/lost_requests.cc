@@ -32,11 +32,18 @@ void LostRequests::add(const LostRequest& lost) {
 }
 
 std::vector<LostRequestsEvent> LostRequests::take(Nanos now) {
-  std::map<std::string, Account> taken;
   {
     const std::scoped_lock lock(mutex_);
     if (now - taken_at_ < kInterval || accounts_.empty()) return {};
     taken_at_ = now;
+  }
+  return take_rest();
+}
+
+std::vector<LostRequestsEvent> LostRequests::take_rest() {
+  std::map<std::string, Account> taken;
+  {
+    const std::scoped_lock lock(mutex_);
     taken = std::exchange(accounts_, {});
   }
   std::vector<LostRequestsEvent> events;

@@ -35,6 +35,8 @@ class LostRequests {
   void add(const routing::gateway::LostRequest& lost);
   // What was counted since the last one; nothing when that is less than kInterval ago.
   std::vector<LostRequestsEvent> take(Nanos now);
+  // What is left, at the end.
+  std::vector<LostRequestsEvent> take_rest();
 
  private:
   struct Account {

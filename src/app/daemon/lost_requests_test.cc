@@ -57,6 +57,15 @@ TEST_F(LostRequestsTest, SpeaksAtMostOncePerInterval) {
   EXPECT_TRUE(requests_.take(10 * LostRequests::kInterval).empty());
 }
 
+TEST_F(LostRequestsTest, TellsTheRestAtTheEndHoweverShortAfterTheLast) {
+  lose("chat-1", RequestFate::Failed);
+  EXPECT_EQ(requests_.take(0).size(), 1U);
+  lose("chat-1", RequestFate::Cut);
+  EXPECT_TRUE(requests_.take(1).empty());
+  EXPECT_EQ(requests_.take_rest().size(), 1U);
+  EXPECT_TRUE(requests_.take_rest().empty());
+}
+
 TEST_F(LostRequestsTest, StaysBounded) {
   for (size_t i = 0; i < LostRequests::kMaxReplicas + 10; ++i)
     lose(fmt::format("r-{}", i), RequestFate::Failed);

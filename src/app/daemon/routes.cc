@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <charconv>
 #include <chrono>
 #include <thread>
 
@@ -16,7 +17,7 @@ namespace {
 
 constexpr size_t kMaxEventsPerAnswer = 1000;
 constexpr Nanos kFollowStep = 500 * kMillisecond;  // how soon a follower notices that its reader is gone
-constexpr uint64_t kMaxDrainSeconds = 24 * 3600;
+constexpr double kMaxDrainSeconds = 24 * 3600;
 constexpr auto kLogPollInterval = std::chrono::milliseconds(200);
 
 Error bad_body(std::string what) {
@@ -29,10 +30,19 @@ Error is_stopping() {
           "when it has ended, start one with `tweendeck up --detach`"};
 }
 
+Result<Nanos> drain_of(double seconds) {
+  if (!(seconds >= 0 && seconds <= kMaxDrainSeconds)) {  // also false for what is no number
+    return fail(Reason::InvalidArgument, "drain_s is no number of seconds that a drain may take",
+                fmt::format("give 0 to {:.0f}, also parts such as 0.5", kMaxDrainSeconds));
+  }
+  return static_cast<Nanos>(seconds * static_cast<double>(kSecond));
+}
+
 Result<Nanos> drain_of(std::string_view text) {
-  Result<uint64_t> seconds = parse_count(text, kMaxDrainSeconds, "drain_s");
-  if (!seconds) return fail(seconds.error());
-  return static_cast<Nanos>(*seconds) * kSecond;
+  double seconds = -1;
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
+  bool whole = error == std::errc() && end == text.data() + text.size();
+  return drain_of(whole ? seconds : -1);
 }
 
 }  // namespace
@@ -80,10 +90,9 @@ Result<std::string> Daemon::down_json(const std::string& text) {
     Result<net::JsonValue> body = net::parse_json(text);
     if (!body) return fail(bad_body("is no JSON"));
     if (body->has("drain_s")) {
-      double seconds = (*body)["drain_s"].number_or(-1);
-      if (seconds < 0 || seconds > static_cast<double>(kMaxDrainSeconds))
-        return fail(bad_body("has no valid drain_s"));
-      drain = static_cast<Nanos>(seconds * static_cast<double>(kSecond));
+      Result<Nanos> given = drain_of((*body)["drain_s"].number_or(-1));
+      if (!given) return fail(given.error());
+      drain = *given;
     }
   }
   std::scoped_lock lock(change_mutex_);

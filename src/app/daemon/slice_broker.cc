@@ -18,7 +18,7 @@ const Device* device_of(const std::vector<Device>& devices, const std::string& i
 Status still_holds(const placement::Snapshot& now, const Slice& slice, const Device* device) {
   if (device == nullptr) {
     return fail(
-        Reason::NotFound, "the device " + slice.device_id + " of slice " + slice.id + " is gone",
+        Reason::DeviceGone, "the device " + slice.device_id + " of slice " + slice.id + " is gone",
         "`tweendeck devices` lists what is there; stop the deployment and serve it again to place it anew");
   }
   uint64_t memory_bytes = 0, compute_percent = 0;
@@ -28,7 +28,7 @@ Status still_holds(const placement::Snapshot& now, const Slice& slice, const Dev
     compute_percent += each.share.compute_percent;
   }
   if (memory_bytes <= device->memory_bytes && compute_percent <= 100) return {};
-  return fail(Reason::InsufficientMemory,
+  return fail(Reason::DeviceGone,
               fmt::format("{} has {} now, its slices hold {} and {} %", device->id,
                           format_bytes(device->memory_bytes), format_bytes(memory_bytes), compute_percent),
               "stop a deployment there");

@@ -128,12 +128,12 @@ TEST_F(SliceBrokerTest, ASliceWhoseDeviceIsGoneIsNotMadeAgain) {
   ASSERT_TRUE(second);
   ASSERT_EQ(second->slice.device_id, "fake1");
   provider_.only_first = true;
-  EXPECT_EQ(broker_->acquire(spec(3 * kGiB, 10), "chat-2", "b").error().reason, Reason::NotFound);
+  EXPECT_EQ(broker_->acquire(spec(3 * kGiB, 10), "chat-2", "b").error().reason, Reason::DeviceGone);
   EXPECT_TRUE(broker_->acquire(spec(3 * kGiB, 10), "chat-1", "a"));
   provider_.memory_bytes = 2 * kGiB;
   auto shrunk = broker_->acquire(spec(3 * kGiB, 10), "chat-1", "a");
   ASSERT_FALSE(shrunk);
-  EXPECT_EQ(shrunk.error().reason, Reason::InsufficientMemory);
+  EXPECT_EQ(shrunk.error().reason, Reason::DeviceGone);
   EXPECT_THAT(shrunk.error().message, HasSubstr("fake0"));
 }
 

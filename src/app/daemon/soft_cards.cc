@@ -19,7 +19,7 @@ Result<std::string> choose_soft_cards(const std::string& asked, const std::strin
   if (holders.empty() || wanted == remembered || remembered.empty()) return wanted;
   std::string names = fmt::format("{}", fmt::join(holders, ", "));
   return fail(
-      Reason::AlreadyExists,
+      Reason::DeviceGone,
       fmt::format("--soft-gpus {} differs from the software GPUs {} whose slices are held by {}", asked,
                   remembered, names),
       fmt::format("start without --soft-gpus to keep them; to change them stop these deployments first: {}",

@@ -13,7 +13,7 @@ namespace tweendeck::daemon {
 inline constexpr std::string_view kNoSoftCards = "none";
 
 // `asked`: "" = as remembered, "none" = none, else a spec such as "2:H100-80G". `held`: every slice of the
-// journal. Answers the spec, "" for none. Error: AlreadyExists where other cards are asked for while slices
+// journal. Answers the spec, "" for none. Error: DeviceGone where other cards are asked for while slices
 // on software GPUs are held: a slice must never find its device gone or smaller; the message names the
 // deployments. Where nothing is remembered although slices are held, what is asked for may bring their
 // devices back.

@@ -27,7 +27,7 @@ TEST(SoftCards, ChangeOnlyWhileNoSliceIsOnThem) {
     auto refused = choose_soft_cards(other, "2:A10",
                                      {entry("soft", "chat"), entry("soft", "code"), entry("cpu", "plain")});
     ASSERT_FALSE(refused) << other;
-    EXPECT_EQ(refused.error().reason, Reason::AlreadyExists);
+    EXPECT_EQ(refused.error().reason, Reason::DeviceGone);
     EXPECT_NE(refused.error().message.find("chat, code"), std::string::npos) << refused.error().message;
     EXPECT_EQ(refused.error().message.find("plain"), std::string::npos) << refused.error().message;
     EXPECT_NE(refused.error().hint.find("stop"), std::string::npos);

@@ -35,14 +35,17 @@ void StateMetrics::update_slice(const Slice& slice, const serving::SliceUse* use
   if (use == nullptr) return;
   set("tweendeck_slice_memory_used_bytes", "Device memory that the slice uses now.",
       static_cast<double>(use->memory_bytes));
-  set("tweendeck_slice_compute_used_seconds", "Device time that the slice has used since it was made.",
-      seconds(use->compute_ns));
-  set("tweendeck_slice_throttled_seconds", "Time that the slice has waited for its share.",
-      seconds(use->throttled_ns));
-  set("tweendeck_slice_memory_refusals", "Allocations refused at the slice's memory limit.",
-      static_cast<double>(use->memory_refusals));
-  set("tweendeck_slice_oom_kills", "Processes stopped by the slice's own memory limit.",
-      static_cast<double>(use->oom_kills));
+  auto count = [&](std::string_view name, std::string_view help, double total) {
+    registry_.sampled_counter(name, help, labels).raise_to(total);
+  };
+  count("tweendeck_slice_compute_seconds_total", "Device time that the slice has used since it was made.",
+        seconds(use->compute_ns));
+  count("tweendeck_slice_throttled_seconds_total", "Time that the slice has waited for its share.",
+        seconds(use->throttled_ns));
+  count("tweendeck_slice_memory_refusals_total", "Allocations refused at the slice's memory limit.",
+        static_cast<double>(use->memory_refusals));
+  count("tweendeck_slice_oom_kills_total", "Processes stopped by the slice's own memory limit.",
+        static_cast<double>(use->oom_kills));
 }
 
 void StateMetrics::update_deployment(const serving::DeploymentView& deployment) {

@@ -100,9 +100,10 @@ void Core::submit(Session& session, std::string_view exclude) {
   if (offer(session, exclude)) return;
   Queue& queue = queues_[session.model()];
   if (queue.size() >= config.max_queue_per_model) {
-    return session.refused({Reason::QueueFull,
-                            fmt::format("{} requests for {} wait already", queue.size(), session.model()),
-                            "try again, or add replicas"});
+    return session.refused(
+        {Reason::QueueFull,
+         fmt::format("{} for {} wait already", counted(queue.size(), "request"), session.model()),
+         "try again, or add replicas"});
   }
   session.queue_place = queue.insert(queue.end(), &session);
   session.queued = true;

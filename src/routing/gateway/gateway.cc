@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <chrono>
 #include <future>
+#include <optional>
 #include <thread>
 #include <utility>
 
@@ -21,8 +23,10 @@ struct Gateway::Impl {
   net::Listener listener;
   std::thread thread;
   uint16_t port = 0;
+  std::promise<void> drain_done;
+  std::optional<std::future<void>> drained;  // set when the drain has begun
 
-  void drain(Nanos deadline, std::promise<void>& done);
+  void drain(Nanos deadline);
 
   // Runs `work` on the loop and waits for its result. Before start() and after stop() there is no other
   // thread.
@@ -86,13 +90,13 @@ Status Gateway::check(const GatewayConfig& config, const std::optional<net::Addr
   return net::check_free(config.listen);
 }
 
-void Gateway::Impl::drain(Nanos deadline, std::promise<void>& done) {
+void Gateway::Impl::drain(Nanos deadline) {
   if (core.session_count() > 0 && core.now() < deadline) {
-    loop.after(core.config.sweep_interval, [this, deadline, &done] { drain(deadline, done); });
+    loop.after(core.config.sweep_interval, [this, deadline] { drain(deadline); });
     return;
   }
   core.close_all();
-  done.set_value();
+  drain_done.set_value();
 }
 
 Gateway::Gateway(GatewayConfig config, RouterConfig router, Registry& registry, const Clock& clock,
@@ -127,15 +131,25 @@ void Gateway::refuse_new() {
   impl_->tell([core = &impl_->core] { core->refuse_new(); });
 }
 
+void Gateway::begin_drain(Nanos limit) {
+  if (!impl_->thread.joinable() || impl_->drained) return;
+  impl_->drained = impl_->drain_done.get_future();
+  impl_->loop.post([impl = impl_.get(), limit] {
+    impl->listener.close();
+    impl->core.begin_drain();
+    impl->drain(impl->core.now() + limit);
+  });
+}
+
+bool Gateway::wait_drained(Nanos timeout) {
+  if (!impl_->thread.joinable() || !impl_->drained) return true;
+  return impl_->drained->wait_for(std::chrono::nanoseconds(timeout)) == std::future_status::ready;
+}
+
 void Gateway::stop(Nanos drain) {
   if (!impl_->thread.joinable()) return;
-  std::promise<void> done;
-  impl_->loop.post([&] {
-    impl_->listener.close();
-    impl_->core.begin_drain();
-    impl_->drain(impl_->core.now() + drain, done);
-  });
-  done.get_future().wait();
+  begin_drain(drain);
+  impl_->drained->wait();
   impl_->loop.stop();
   impl_->thread.join();
 }

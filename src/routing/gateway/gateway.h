@@ -62,7 +62,11 @@ class Gateway {
   // From now on /readyz is not ready and new requests are refused with ShuttingDown; those that are here go
   // on.
   void refuse_new();
-  // No new connections or requests; requests in flight get up to `drain`. Idempotent.
+  // From now on no new connections or requests; requests in flight get up to `limit`, then they are cut. What
+  // asks the gateway is answered as before. This, the next two and start() belong to one thread.
+  void begin_drain(Nanos limit);
+  bool wait_drained(Nanos timeout);  // whether the drain has ended; waits at most so long for it
+  // Drains, waits until it has, ends the thread. Idempotent.
   void stop(Nanos drain);
   uint16_t port() const;  // the one that listen.port = 0 took
 

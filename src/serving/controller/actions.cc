@@ -137,6 +137,7 @@ Status Controller::Impl::start_process(Managed& managed, const StoredDeployment&
   input.bin_dir = config.bin_dir;
   input.port = *port;
   input.launch = *number;
+  input.start = replica.restarts + (replica.last_exit.valid ? 1 : 0) + 1;
   input.uid = geteuid() == 0 ? kUidBase + managed.uid_index : 0;
   input.sandbox = sandbox_problem.empty();
   input.log_bytes = config.log_bytes;
@@ -151,6 +152,7 @@ Status Controller::Impl::start_process(Managed& managed, const StoredDeployment&
   managed.port = input.port;
   managed.pid = 0;
   managed.pid_start_ticks = 0;
+  managed.started_wall = clock.wall_now();
   managed.status = {};
   managed.next_probe = 0;
   return {};
@@ -174,6 +176,7 @@ void Controller::Impl::adopt(Managed& managed, const Action& action) {
   managed.port = record->port;
   managed.pid = record->engine_pid;
   managed.pid_start_ticks = record->engine_start_ticks;
+  managed.started_wall = clock.wall_now() - process_age(record->start_ticks);
   managed.next_probe = 0;
   find_slice(managed);
   apply_action(replica, action, clock.now());
@@ -270,6 +273,7 @@ void Controller::Impl::simple(Managed& managed, const Action& action) {
     case ActionKind::RecordExit:
       managed.pid = 0;
       managed.port = 0;
+      managed.started_wall = 0;
       // Recorded now; a restarted daemon must not record it a second time.
       unlink(dir(replica.id).file(shim::kLaunchFile).c_str());
       event(replica.id, action.reason, "Exited", action.message);

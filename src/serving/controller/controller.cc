@@ -120,7 +120,7 @@ Result<std::vector<Applied>> Controller::apply(const std::vector<DeploymentSpec>
   const std::vector<Device> devices = impl_->ports.list_devices();
   std::vector<Applied> outcome;
   std::vector<StoredDeployment> writes;
-  std::set<std::string> names;
+  std::set<std::string> names, retries;
   for (const DeploymentSpec& spec : specs) {
     if (!names.insert(spec.name).second) {
       return fail(Reason::InvalidArgument, fmt::format("deployment '{}' is named twice", spec.name));
@@ -138,7 +138,10 @@ Result<std::vector<Applied>> Controller::apply(const std::vector<DeploymentSpec>
     outcome.push_back(!old || old->removing ? Applied::Created
                       : *old == *wanted     ? Applied::Unchanged
                                             : Applied::Changed);
-    if (outcome.back() != Applied::Unchanged) writes.push_back(std::move(*wanted));
+    if (outcome.back() != Applied::Unchanged)
+      writes.push_back(std::move(*wanted));
+    else
+      retries.insert(spec.name);
   }
   {
     const std::lock_guard lock(impl_->mutex);
@@ -148,14 +151,19 @@ Result<std::vector<Applied>> Controller::apply(const std::vector<DeploymentSpec>
     return fail(Reason::LimitExceeded,
                 fmt::format("there would be {} deployments; the most is {}", names.size(), kMaxDeployments));
   }
-  if (writes.empty()) return outcome;
-  if (auto stored = impl_->store.put_deployments(writes); !stored) return fail(stored.error());
+  if (!writes.empty()) {
+    if (auto stored = impl_->store.put_deployments(writes); !stored) return fail(stored.error());
+  }
   for (StoredDeployment& each : writes) {
-    impl_->event(
-        each.spec.name, Reason::None, "Applied",
-        fmt::format("{} replicas of {} with engine {}", each.spec.replicas, each.model_name, each.engine));
+    impl_->event(each.spec.name, Reason::None, "Applied",
+                 fmt::format("{} of {} with engine {}", counted(each.spec.replicas, "replica"),
+                             each.model_name, each.engine));
     const std::lock_guard lock(impl_->mutex);
     impl_->deployments[each.spec.name] = std::move(each);
+  }
+  {
+    const std::lock_guard lock(impl_->mutex);
+    impl_->retry_asked.merge(retries);
   }
   impl_->wake();
   return outcome;
@@ -180,7 +188,8 @@ Status Controller::scale(const std::string& name, uint32_t replicas) {
     const std::lock_guard lock(impl_->mutex);
     impl_->deployments[name] = *wanted;
   }
-  impl_->event(name, Reason::None, "Scaled", fmt::format("from {} to {} replicas", before, replicas));
+  impl_->event(name, Reason::None, "Scaled",
+               fmt::format("from {} to {}", before, counted(replicas, "replica")));
   impl_->wake();
   return {};
 }

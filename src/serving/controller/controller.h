@@ -80,7 +80,8 @@ class Controller {
   ~Controller();
 
   // Validates all of them first (names, limits, engine, model, share against the devices), then stores all or
-  // none. Deployments that are not named stay as they are. Applying the same again changes nothing.
+  // none. Deployments that are not named stay as they are. Applying the same again changes nothing, except
+  // that a replica whose next start waits is started at once.
   Result<std::vector<Applied>> apply(const std::vector<DeploymentSpec>& specs);
   // Each of these returns when the new goal is stored. `drain` is how long running requests may still take.
   Status scale(const std::string& name, uint32_t replicas);

@@ -146,11 +146,11 @@ TEST_F(ControllerTest, ADeviceThatGoesAwayIsToldOfEveryReplicaOnIt) {
   for (const char* name : {"chat", "chat-1"}) {
     const auto report = controller_->why(name);
     ASSERT_TRUE(report);
-    EXPECT_EQ(report->reason, Reason::NotFound) << name;
+    EXPECT_EQ(report->reason, Reason::DeviceGone) << name;
     EXPECT_THAT(report->sentence, HasSubstr("cpu0")) << name;
     EXPECT_FALSE(report->hints.empty()) << name;
   }
-  EXPECT_EQ(replica("chat-1").reason, Reason::NotFound);
+  EXPECT_EQ(replica("chat-1").reason, Reason::DeviceGone);
   const auto told = [this] {
     return std::ranges::any_of(controller_->doctor(), [](const Finding& each) {
       return each.subject == "chat-1" && !each.harmless;
@@ -285,7 +285,28 @@ TEST_F(ControllerTest, AnEnginesOwnReasonIsKept) {
   apply(stub_spec("chat", "small", 1));
   ASSERT_TRUE(eventually([&] { return replica("chat-1").last_exit.valid; }));
   EXPECT_EQ(replica("chat-1").last_exit.reason, Reason::SliceTooSmall);
-  EXPECT_EQ(replica("chat-1").last_exit.message, "needs 2 GiB");
+  EXPECT_THAT(replica("chat-1").last_exit.message, HasSubstr("needs 2 GiB"));
+}
+
+TEST_F(ControllerTest, AModelServerThatRefusesForGoodIsNotStartedAgainAndAgain) {
+  config_.plan.backoff_first = kMillisecond;
+  config_.plan.backoff_max = kMillisecond;
+  start();
+  apply(stub_spec("chat", "small", 1));
+  const auto starts = [this] { return std::ranges::count(actions_of("chat-1"), "Started"); };
+  ASSERT_TRUE(eventually([&] { return replica("chat-1").phase == ReplicaPhase::Unhealthy; }))
+      << story("chat");
+  EXPECT_EQ(machine_->endpoints().at("chat-1").state, EndpointState::Unhealthy);
+  EXPECT_THAT(story("chat"), HasSubstr("retrying will not help"));
+  EXPECT_EQ(controller_->why("chat")->reason, Reason::SliceTooSmall);
+  EXPECT_THAT(controller_->why("chat")->hints, Contains("give more"));
+  EXPECT_EQ(starts(), 1);
+  // Asked for again as it is: the machine or the model may have changed meanwhile.
+  apply(stub_spec("chat", "small", 1));
+  EXPECT_TRUE(eventually([&] { return starts() == 2; }));
+  ASSERT_TRUE(eventually([&] { return replica("chat-1").phase == ReplicaPhase::Unhealthy; }));
+  apply(stub_spec("chat", "good", 1));
+  EXPECT_TRUE(wait_ready("chat", 1)) << story("chat");
 }
 
 TEST_F(ControllerTest, KillsAnEngineThatHangsAtStart) {
@@ -357,7 +378,11 @@ TEST_F(ControllerTest, ARestartAdoptsWhatRuns) {
   apply(stub_spec("chat", "good", 2));
   ASSERT_TRUE(wait_ready("chat", 2));
   const int32_t pids[] = {replica("chat-1").pid, replica("chat-2").pid};
+  const Nanos started = replica("chat-1").started_wall_ns;
+  EXPECT_GT(started, clock_.wall_now() - 120 * kSecond);
+  EXPECT_LE(started, clock_.wall_now());
   stop();
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));  // what an age that starts over would miss
   kill(pids[1], SIGKILL);
   ASSERT_TRUE(eventually([&] { return !ReplicaDir(root_ / "state", "chat-2").anything_lives(); }));
   testing::write_text(root_ / "slices/leaked.99", "nobody");
@@ -365,6 +390,7 @@ TEST_F(ControllerTest, ARestartAdoptsWhatRuns) {
   ASSERT_TRUE(wait_ready("chat", 2)) << story("chat");
   EXPECT_EQ(replica("chat-1").pid, pids[0]);
   EXPECT_EQ(replica("chat-1").restarts, 0u);
+  EXPECT_NEAR(static_cast<double>(replica("chat-1").started_wall_ns - started), 0, 100.0 * kMillisecond);
   EXPECT_EQ(replica("chat-1").slice.device_id, "cpu0");
   EXPECT_NE(replica("chat-2").pid, pids[1]);
   EXPECT_EQ(replica("chat-2").restarts, 1u);

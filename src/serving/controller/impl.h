@@ -11,6 +11,7 @@
 #include <map>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -48,6 +49,7 @@ struct Managed {
   uint16_t port = 0;
   int32_t pid = 0;  // of the engine
   uint64_t pid_start_ticks = 0;
+  Nanos started_wall = 0;  // 0 without a process
   EngineStatus status;
   std::vector<std::string> tail;  // log lines of the last exit
   Nanos next_probe = 0;
@@ -73,6 +75,7 @@ struct Controller::Impl {
   void observe(Managed& managed);
   void probe(Managed& managed, const EngineSpec& engine);
   void read_exit(Managed& managed);
+  void heed_retries();
   bool round();
   void release_unowned_slices();
   void keep_spare();
@@ -129,6 +132,7 @@ struct Controller::Impl {
   std::deque<Event> unstored;  // in order; not in the store yet
   uint64_t last_event = 0;
   uint64_t lost_events = 0;
+  std::set<std::string> retry_asked;   // deployments that were asked for again as they are
   std::optional<Error> store_problem;  // newest write that failed; cleared by one that succeeds
   std::mutex applying;                 // one command at a time changes `deployments`
 

@@ -111,6 +111,7 @@ LaunchPlan make_launch_plan(const LaunchInput& input) {
                       {"bin", paths.bin}};
   LaunchPlan plan;
   plan.launch = input.launch;
+  plan.start = input.start;
   plan.port = input.port;
   plan.uid = input.uid;
   plan.mounts = paths.mounts;

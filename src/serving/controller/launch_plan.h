@@ -23,6 +23,7 @@ struct LaunchInput {
   std::string bin_dir;
   uint16_t port = 0;
   uint64_t launch = 0;
+  uint32_t start = 1;
   uint32_t uid = 0;
   bool sandbox = false;
   uint32_t device_cpus = 0;  // CPUs of the whole device; 0 = its compute is not CPUs

@@ -126,7 +126,19 @@ void Controller::Impl::run() {
   }
 }
 
+void Controller::Impl::heed_retries() {
+  std::set<std::string> asked;
+  {
+    const std::lock_guard lock(mutex);
+    asked.swap(retry_asked);
+  }
+  for (auto& [id, managed] : replicas) {
+    if (asked.contains(managed.replica.deployment)) on_retry_asked(managed.replica, clock.now());
+  }
+}
+
 void Controller::Impl::tick() {
+  heed_retries();
   for (int i = 0; i < kMaxRounds; ++i) {
     observe();
     if (!round()) break;

@@ -118,6 +118,7 @@ ReplicaView Controller::Impl::view(Managed& managed) {
   result.pid_start_ticks = managed.pid_start_ticks;
   result.port = replica.alive ? managed.port : uint16_t{0};
   result.restarts = replica.restarts;
+  result.started_wall_ns = managed.started_wall;
   result.max_in_flight = managed.status.max_in_flight;
   result.context_tokens = managed.status.context_tokens;
   if (managed.published) {

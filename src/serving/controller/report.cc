@@ -10,8 +10,9 @@ namespace tweendeck::serving {
 namespace {
 
 // Worst first: a replica that cannot run at all says more than one that is on its way.
-int badness(ReplicaPhase phase) {
-  switch (phase) {
+int badness(const ReplicaView& view) {
+  if (refused_for_good(view.reason)) return 7;
+  switch (view.phase) {
     case ReplicaPhase::Pending:
       return 6;
     case ReplicaPhase::Backoff:
@@ -40,7 +41,7 @@ std::string sentence_of(const ReplicaView& view) {
   std::string text = fmt::format("{} is {}", view.id, to_string(view.phase));
   if (!view.message.empty()) text += ": " + view.message;
   if (restarted(view)) {
-    text += fmt::format("; restarted {} times, last because it {} [{}]", view.restarts,
+    text += fmt::format("; restarted {}, last because it {} [{}]", counted(view.restarts, "time"),
                         view.last_exit.message, to_string(view.last_exit.reason));
   }
   return text;
@@ -54,12 +55,12 @@ void summarize(const DeploymentView& deployment, WhyReport& report) {
   std::vector<const ReplicaView*> order;
   for (const ReplicaView& each : deployment.replicas) order.push_back(&each);
   std::ranges::sort(order, [](const ReplicaView* a, const ReplicaView* b) {
-    return badness(a->phase) != badness(b->phase) ? badness(a->phase) > badness(b->phase) : a->id < b->id;
+    return badness(*a) != badness(*b) ? badness(*a) > badness(*b) : a->id < b->id;
   });
   report.sentence = deployment.removing
                         ? fmt::format("{} is being removed", deployment.spec.name)
-                        : fmt::format("{} serves with {} of {} replicas", deployment.spec.name,
-                                      deployment.ready, deployment.spec.replicas);
+                        : fmt::format("{} serves with {} of {}", deployment.spec.name, deployment.ready,
+                                      counted(deployment.spec.replicas, "replica"));
   if (deployment.spec.replicas == 0 && !deployment.removing) {
     report.reason = Reason::NoEndpoint;
     add_hint(report.hints, fmt::format("tweendeck scale {} 1", deployment.spec.name));
@@ -69,7 +70,7 @@ void summarize(const DeploymentView& deployment, WhyReport& report) {
     report.sentence += "; " + sentence_of(*each);
     if (report.reason == Reason::None) report.reason = each->reason;
     add_hint(report.hints, restarted(*each) ? each->last_exit.hint : each->hint);
-    if (each->reason == Reason::NotFound) add_hint(report.hints, each->hint);
+    if (each->reason == Reason::DeviceGone) add_hint(report.hints, each->hint);
   }
 }
 
@@ -83,7 +84,7 @@ void Controller::Impl::tell_gone_devices(std::vector<ReplicaView>& shown) const 
     const auto is_its = [&view](const Device& device) { return device.id == view.slice.device_id; };
     if (view.slice.id.empty() || std::ranges::any_of(devices, is_its)) continue;
     if (view.reason != Reason::None && view.reason != Reason::Starting) continue;
-    view.reason = Reason::NotFound;
+    view.reason = Reason::DeviceGone;
     view.message = fmt::format("the device {} of its slice is gone", view.slice.device_id);
     view.hint = "bring the device back, or stop the deployment and serve it again to place it anew";
   }
@@ -161,14 +162,14 @@ std::vector<Finding> Controller::doctor() const {
     const std::lock_guard lock(impl_->mutex);
     if (impl_->store_problem) add("state", *impl_->store_problem);
     if (impl_->lost_events > 0) {
-      findings.push_back(
-          {"events", Reason::DiskFull, fmt::format("{} events could not be stored", impl_->lost_events), ""});
+      findings.push_back({"events", Reason::DiskFull,
+                          fmt::format("{} could not be stored", counted(impl_->lost_events, "event")), ""});
     }
   }
   for (const DeploymentView& deployment : served) {
     for (const ReplicaView& replica : deployment.replicas) {
       const bool on_its_way = replica.phase == ReplicaPhase::Ready || replica.phase == ReplicaPhase::Starting;
-      if (on_its_way && replica.reason != Reason::NotFound) continue;
+      if (on_its_way && replica.reason != Reason::DeviceGone) continue;
       findings.push_back({replica.id, replica.reason, sentence_of(replica), replica.hint});
     }
   }

@@ -71,6 +71,8 @@ std::vector<std::string> shim_arguments(const std::string& shim, const ReplicaDi
                                  dir.path(),
                                  "--launch",
                                  std::to_string(plan.launch),
+                                 "--start",
+                                 std::to_string(plan.start),
                                  "--parent",
                                  std::to_string(getpid()),
                                  "--port",

@@ -15,6 +15,7 @@ namespace tweendeck::serving {
 
 struct LaunchPlan {
   uint64_t launch = 0;  // unique number of this start
+  uint32_t start = 1;   // the replica's own count of starts
   uint16_t port = 0;
   uint32_t uid = 0;           // 0 = keep the user
   std::vector<Mount> mounts;  // empty = no sandbox

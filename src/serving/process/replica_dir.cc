@@ -193,6 +193,14 @@ bool is_process(int32_t pid, uint64_t ticks) {
   return pid > 0 && ticks != 0 && shim::start_ticks(pid) == ticks;
 }
 
+Nanos process_age(uint64_t ticks) {
+  timespec up{};
+  clock_gettime(CLOCK_BOOTTIME, &up);  // the time line of start ticks
+  const Nanos now = static_cast<Nanos>(up.tv_sec) * kSecond + up.tv_nsec;
+  const Nanos tick = kSecond / sysconf(_SC_CLK_TCK);
+  return std::max<Nanos>(now - static_cast<Nanos>(ticks) * tick, 0);
+}
+
 std::vector<std::string> replica_dirs(const std::string& state_dir) {
   std::vector<std::string> ids;
   std::error_code error;

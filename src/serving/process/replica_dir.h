@@ -74,6 +74,8 @@ class ReplicaDir {
 
 // Whether pid is alive and is the process that had these start ticks.
 bool is_process(int32_t pid, uint64_t start_ticks);
+// How long ago the process with these start ticks was started.
+Nanos process_age(uint64_t start_ticks);
 
 // Every replica directory below the state, by id.
 std::vector<std::string> replica_dirs(const std::string& state_dir);

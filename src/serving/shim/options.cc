@@ -41,6 +41,7 @@ bool read_mount(Arguments& arguments, BindMount& out) {
 
 bool read_option(const std::string& name, Arguments& arguments, Options& out) {
   if (name == "--launch") return read_number(arguments.next(), out.launch);
+  if (name == "--start") return read_number(arguments.next(), out.start);
   if (name == "--parent") return read_number(arguments.next(), out.parent);
   if (name == "--port") return read_number(arguments.next(), out.port);
   if (name == "--uid") return read_number(arguments.next(), out.uid);

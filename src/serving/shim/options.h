@@ -1,6 +1,6 @@
 // The shim's command line. The engine's environment is the shim's own.
 //
-//   tweendeck-shim --dir DIR --launch N --parent PID --port N [--uid N] [--cgroup-procs FILE]...
+//   tweendeck-shim --dir DIR --launch N --parent PID --port N [--start N] [--uid N] [--cgroup-procs FILE]...
 //                  [--mount ro|rw SOURCE TARGET]... [--stop-signal N] [--grace-ms N] [--log-bytes N] --
 //                  PROGRAM ARG...
 #pragma once
@@ -20,6 +20,7 @@ struct BindMount {
 struct Options {
   std::string dir;
   uint64_t launch = 0;
+  uint64_t start = 1;   // how many times the replica was started by now, for its log
   uint64_t parent = 0;  // 0: whoever it is may die
   uint64_t port = 0;
   uint64_t uid = 0;  // 0: keep the user

@@ -114,9 +114,9 @@ class Shim : public testing::Test {
 };
 
 TEST_F(Shim, RecordsTheExitAndKeepsTheLog) {
-  start("echo hello; echo oops >&2; pwd; exit 3");
+  start("echo hello; echo oops >&2; pwd; exit 3", {"--start", "2"});
   EXPECT_EQ(wait(), 0);
-  EXPECT_THAT(file(kLogFile), HasSubstr("hello\noops\n"));
+  EXPECT_THAT(file(kLogFile), HasSubstr("start 2\nhello\noops\n"));
   EXPECT_THAT(file(kLogFile), HasSubstr("/work"));
   EXPECT_THAT(file(kExitFile), HasSubstr(R"("launch":7,"code":3,"signal":0)"));
   EXPECT_THAT(file(kExitFile), HasSubstr(R"("oops")"));

@@ -283,7 +283,7 @@ int Supervisor::run() {
   if (!reserve_exit_record(dir_fd_)) return kExitFailed;
   LogWriter log(dir_fd_, options_.log_bytes);
   log_ = &log;
-  log.note("start " + std::to_string(options_.launch));
+  log.note("start " + std::to_string(options_.start));
   if (!start()) {
     if (engine_ > 0) kill_everything();
     return kExitFailed;

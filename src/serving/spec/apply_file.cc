@@ -51,7 +51,7 @@ void read_choices(YamlMap& map, Claim& claim) {
 }
 
 Result<DeploymentSpec> read_deployment(const YAML::Node& node, const std::string& file) {
-  DeploymentSpec spec;
+  DeploymentSpec spec = default_spec();
   YamlMap map(node, "a deployment", file, kInvalid);
   map.text("name", spec.name);
   map.text("model", spec.model);
@@ -69,7 +69,7 @@ Result<DeploymentSpec> read_deployment(const YAML::Node& node, const std::string
   map.texts("adapters", spec.adapters, true);
   read_number(map, "max_in_flight", spec.max_in_flight);
   map.texts("engine_args", spec.engine_args);
-  for (const char* key : {"name", "model", "memory", "compute"}) map.require(key);
+  for (const char* key : {"name", "model"}) map.require(key);
   if (auto done = map.finish(); !done) return fail(done.error());
   spec.claim.name = spec.name;
   if (auto valid = check_limits(spec); !valid) {

@@ -115,7 +115,7 @@ Status read_member(std::string_view key, const JsonValue& value, DeploymentSpec&
 
 Result<DeploymentSpec> deployment_from_json(const JsonValue& json) {
   if (!json.is_object()) return fail(Reason::InvalidArgument, "a deployment must be a JSON object");
-  DeploymentSpec spec;
+  DeploymentSpec spec = default_spec();
   for (const auto& [key, value] : json.members()) {
     if (auto read = read_member(key, value, spec); !read) return fail(read.error());
   }

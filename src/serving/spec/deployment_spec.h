@@ -30,6 +30,13 @@ inline constexpr size_t kMaxAdapters = 64;
 inline constexpr size_t kMaxEngineArgs = 64;
 inline constexpr size_t kMaxTextBytes = 4096;  // model reference, one alias, one engine argument
 inline constexpr uint64_t kMinSliceMemoryBytes = 16ull << 20;
+// The share of a replica where nobody says another: of `serve`, of files and of the local API alike. As
+// people write it.
+inline constexpr std::string_view kDefaultMemory = "1Gi";
+inline constexpr std::string_view kDefaultComputePercent = "25";
+
+// A spec in which only the defaults are set.
+DeploymentSpec default_spec();
 
 // `file` names the source in messages.
 Result<std::vector<DeploymentSpec>> parse_apply_file(std::string_view text, const std::string& file);

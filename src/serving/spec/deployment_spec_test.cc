@@ -69,6 +69,16 @@ TEST(ApplyFile, ReadsEverything) {
   EXPECT_EQ(*back, sim);
 }
 
+TEST(ApplyFile, AShareThatIsNotGivenIsTheOneOfServe) {
+  auto file = parse_apply_file("deployments: [{name: chat, model: m}]", "f");
+  ASSERT_TRUE(file) << to_string(file.error());
+  EXPECT_EQ(file->at(0).claim.share, default_spec().claim.share);
+  EXPECT_EQ(file->at(0).claim.share.memory_bytes, kGiB);
+  auto json = parse_deployment_json(R"({"name":"chat","model":"m"})");
+  ASSERT_TRUE(json) << to_string(json.error());
+  EXPECT_EQ(*json, file->at(0));
+}
+
 TEST(ApplyFile, SaysWhereAndWhatWasMeant) {
   const Error error = error_of("replicas: 2", "replics: 2");
   EXPECT_EQ(error.reason, Reason::InvalidArgument);
@@ -84,7 +94,7 @@ TEST(ApplyFile, RefusesWhatCannotBe) {
   EXPECT_THAT(error_of("name: chat", "name: Chat_1").message, HasSubstr("Chat_1"));
   EXPECT_THAT(error_of("name: sim", "name: chat").message, HasSubstr("twice"));
   EXPECT_THAT(error_of("memory: 1Gi", "memory: 1Ki").message, HasSubstr("16 MiB"));
-  EXPECT_THAT(error_of("    memory: 1Gi\n", "").message, HasSubstr("lacks 'memory'"));
+  EXPECT_THAT(error_of("    model: smollm2\n", "").message, HasSubstr("lacks 'model'"));
   EXPECT_THAT(error_of("spread: pack", "spread: wide").hint, HasSubstr("pack"));
   EXPECT_THAT(error_of("isolation: library", "isolation: strong").hint, HasSubstr("kernel"));
   EXPECT_THAT(error_of("deployments:", "deployment:").hint, HasSubstr("deployments"));

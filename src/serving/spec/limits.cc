@@ -67,6 +67,14 @@ Status check_adapters(const DeploymentSpec& spec) {
 
 }  // namespace
 
+DeploymentSpec default_spec() {
+  DeploymentSpec spec;
+  spec.claim.share.memory_bytes = *parse_bytes(kDefaultMemory);
+  spec.claim.share.compute_percent =
+      static_cast<uint32_t>(*parse_count(kDefaultComputePercent, 100, "compute"));
+  return spec;
+}
+
 Status check_limits(const DeploymentSpec& spec) {
   if (!is_label(spec.name)) {
     return fail(Reason::InvalidArgument,

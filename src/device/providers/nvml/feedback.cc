@@ -28,8 +28,8 @@ UtilizationAccount::Round UtilizationAccount::add(const std::vector<Utilization>
   return round;
 }
 
-FeedbackLoop::FeedbackLoop(SlicePages pages, Measure measure)
-    : pages_(std::move(pages)), measure_(std::move(measure)) {
+FeedbackLoop::FeedbackLoop(SlicePages pages, Feedback::Measure measure)
+    : feedback_(std::move(pages), std::move(measure)) {
   thread_ = std::thread([this] { run(); });
 }
 
@@ -46,15 +46,15 @@ void FeedbackLoop::run() {
   std::unique_lock lock(mutex_);
   while (!stop_) {
     lock.unlock();
-    round();
+    feedback_.round(clock_.now());
     lock.lock();
-    wake_.wait_for(lock, std::chrono::nanoseconds(kPeriod), [this] { return stop_; });
+    wake_.wait_for(lock, std::chrono::nanoseconds(Feedback::kPeriod), [this] { return stop_; });
   }
 }
 
 // Pids of the slice's processes. A slot is written by tenants, so each owner is checked once against its
 // mappings.
-std::set<uint32_t> FeedbackLoop::members(const std::string& slice_id) {
+std::set<uint32_t> Feedback::members(const std::string& slice_id) {
   std::set<uint32_t> pids;
   std::set<Owner>& verified = verified_[slice_id];
   std::set<Owner> still;
@@ -70,7 +70,7 @@ std::set<uint32_t> FeedbackLoop::members(const std::string& slice_id) {
   return pids;
 }
 
-void FeedbackLoop::publish(const std::string& slice_id, const UtilizationAccount::Round& round) {
+void Feedback::publish(const std::string& slice_id, const UtilizationAccount::Round& round, Nanos now) {
   const Result<tw_vgpu_feedback> before = pages_.feedback(slice_id);
   if (!before) return;  // the slice was removed meanwhile
   tw_vgpu_feedback next = *before;
@@ -82,10 +82,10 @@ void FeedbackLoop::publish(const std::string& slice_id, const UtilizationAccount
       own_percent += found->second;
   }
   next.others_permille = (round.total_percent - own_percent) * 10;
-  pages_.write_feedback(slice_id, next, clock_.now());
+  pages_.write_feedback(slice_id, next, now);
 }
 
-void FeedbackLoop::round() {
+void Feedback::round(Nanos now) {
   const Result<std::vector<std::string>> slices = pages_.list();
   if (!slices) return;
   std::map<std::string, std::vector<std::string>> by_device;
@@ -106,7 +106,7 @@ void FeedbackLoop::round() {
     if (!samples->empty() && seen_us == 0) continue;  // the first sample has no known period
     for (const std::string& slice_id : slice_ids) {
       if (!samples->empty())
-        publish(slice_id, measured);
+        publish(slice_id, measured, now);
       else
         members(slice_id);
     }

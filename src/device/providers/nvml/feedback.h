@@ -42,26 +42,36 @@ class UtilizationAccount {
   uint64_t last_us_ = 0;
 };
 
-class FeedbackLoop {
+// One round for all slices. One thread at a time; `now` is of the clock that the library reads.
+class Feedback {
  public:
   using Measure = std::function<Result<std::vector<Utilization>>(const std::string& uuid, uint64_t since_us)>;
-  static constexpr Nanos kPeriod = 100 * kMillisecond;
+  static constexpr Nanos kPeriod = 100 * kMillisecond;  // between rounds
 
-  // Starts a thread that runs round() every kPeriod until destruction.
-  FeedbackLoop(SlicePages pages, Measure measure);
+  Feedback(SlicePages pages, Measure measure) : pages_(std::move(pages)), measure_(std::move(measure)) {}
+  void round(Nanos now);
+
+ private:
+  std::set<uint32_t> members(const std::string& slice_id);
+  void publish(const std::string& slice_id, const UtilizationAccount::Round& round, Nanos now);
+
+  SlicePages pages_;
+  Measure measure_;
+  std::map<std::string, UtilizationAccount> accounts_;  // by device UUID
+  std::map<std::string, std::set<Owner>> verified_;     // by slice: owners that were seen to map its page
+};
+
+// A thread that does so until destruction.
+class FeedbackLoop {
+ public:
+  FeedbackLoop(SlicePages pages, Feedback::Measure measure);
   ~FeedbackLoop();
 
  private:
   void run();
-  void round();
-  std::set<uint32_t> members(const std::string& slice_id);
-  void publish(const std::string& slice_id, const UtilizationAccount::Round& round);
 
-  SlicePages pages_;
-  Measure measure_;
+  Feedback feedback_;
   SystemClock clock_;
-  std::map<std::string, UtilizationAccount> accounts_;  // by device UUID
-  std::map<std::string, std::set<Owner>> verified_;     // by slice: owners that were seen to map its page
   std::mutex mutex_;
   std::condition_variable wake_;
   bool stop_ = false;

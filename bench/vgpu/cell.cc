@@ -1,0 +1,203 @@
+#include "bench/vgpu/cell.h"
+
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <map>
+
+#include "device/providers/nvml/discovery.h"
+#include "device/providers/nvml/feedback.h"
+#include "device/providers/nvml/nvml_api.h"
+#include "device/providers/nvml/slice_pages.h"
+#include "softgpu/host.h"
+#include "softgpu/model/cards.h"
+#include "softgpu/model/model.h"
+
+namespace tweendeck::bench {
+namespace {
+
+namespace nvml = device::nvml;
+
+constexpr unsigned kWallLimitS = 120;  // a cell that hangs ends its process, and the kernel its tenants
+constexpr unsigned kBlocksPerSm = 8;   // of 256 threads: what an SM holds
+constexpr uint64_t kSliceMemoryBytes = 16ull << 30;
+constexpr uint64_t kNodeRank = 0;
+
+struct Scratch {
+  Scratch() {
+    std::string name = "/dev/shm/tw-vgpu-cell-XXXXXX";
+    if (mkdtemp(name.data()) != nullptr) path = name;
+  }
+  ~Scratch() {
+    std::error_code ignored;
+    if (!path.empty()) std::filesystem::remove_all(path, ignored);
+  }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  std::string path;
+};
+
+// The tenants of a cell; ends them when destroyed.
+class Tenants {
+ public:
+  ~Tenants() {
+    for (const auto& [pid, slice] : slice_of_) kill(pid, SIGKILL);
+    for (const auto& [pid, slice] : slice_of_) waitpid(pid, nullptr, 0);
+  }
+
+  bool start(const Built& built, const Cell& cell, size_t slice, uint64_t rank, const std::string& model,
+             const nvml::SlicePages& pages) {
+    const std::string id = std::to_string(slice);
+    const unsigned blocks = cell.sms * kBlocksPerSm / (cell.half ? 2 : 1);
+    const std::vector<std::string> arguments = {built.tenant(), cell.kind, std::to_string(cell.kernel_ns),
+                                                std::to_string(blocks)};
+    const std::map<std::string, std::string> environment = {
+        {"TWEENDECK_SOFTGPU_STATE", model},          {"TWEENDECK_SOFTGPU_RANK", std::to_string(rank)},
+        {"LD_LIBRARY_PATH", built.drivers()},        {"LD_PRELOAD", built.library()},
+        {TW_VGPU_ENV_LIMITS, pages.limits_path(id)}, {TW_VGPU_ENV_USAGE, pages.usage_path(id)}};
+    const pid_t pid = fork();
+    if (pid == 0) {
+      prctl(PR_SET_PDEATHSIG, SIGKILL);
+      std::vector<char*> argv;
+      for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
+      argv.push_back(nullptr);
+      for (const auto& [name, value] : environment) setenv(name.c_str(), value.c_str(), 1);
+      execv(argv[0], argv.data());
+      _exit(127);
+    }
+    if (pid > 0) slice_of_[pid] = slice;
+    return pid > 0;
+  }
+
+  // The slice of a process that runs here; nothing for the others.
+  std::optional<size_t> slice_of(uint64_t pid) const {
+    const auto found = slice_of_.find(static_cast<pid_t>(pid));
+    if (found == slice_of_.end()) return std::nullopt;
+    return found->second;
+  }
+
+  bool all_run() const {
+    for (const auto& [pid, slice] : slice_of_) {
+      siginfo_t info{};
+      if (waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid != 0)
+        return false;
+    }
+    return true;
+  }
+
+ private:
+  std::map<pid_t, size_t> slice_of_;
+};
+
+double cpu_seconds() {
+  double sum = 0;
+  for (const int who : {RUSAGE_SELF, RUSAGE_CHILDREN}) {
+    rusage used{};
+    getrusage(who, &used);
+    for (const timeval& time : {used.ru_utime, used.ru_stime}) {
+      sum += static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6;
+    }
+  }
+  return sum;
+}
+
+// Busy time of each slice so far: the sum over its processes, which is their union where kernels run one by
+// one.
+std::vector<uint64_t> busy_ns(softgpu::Model& model, const Tenants& tenants, size_t slices) {
+  std::vector<uint64_t> busy(slices, 0);
+  for (const softgpu::ProcessUsage& process : model.usage(0).processes) {
+    if (const auto slice = tenants.slice_of(process.pid)) busy[*slice] += process.busy_ns;
+  }
+  return busy;
+}
+
+// The node's part, in virtual time: feedback rounds as the daemon's thread does them, and a look at each
+// window's end.
+std::expected<CellResult, std::string> watch(softgpu::Model& model, softgpu::Client& node,
+                                             nvml::Feedback& feedback, const Tenants& tenants,
+                                             size_t slices) {
+  CellResult result;
+  result.slices.resize(slices);
+  std::vector<uint64_t> before(slices, 0);
+  uint64_t next_feedback = nvml::Feedback::kPeriod;
+  uint64_t next_window = kWindowNs;
+  while (next_window <= kRunNs) {
+    const uint64_t now = std::min(next_feedback, next_window);
+    node.sleep_until(now);
+    if (now == next_feedback) {
+      feedback.round(static_cast<Nanos>(now));
+      next_feedback += nvml::Feedback::kPeriod;
+    }
+    if (now != next_window) continue;
+    if (!tenants.all_run()) return std::unexpected("a tenant ended; what it said is above");
+    const std::vector<uint64_t> busy = busy_ns(model, tenants, slices);
+    for (size_t i = 0; i < slices; ++i) {
+      result.slices[i].windows_percent.push_back(100.0 * static_cast<double>(busy[i] - before[i]) /
+                                                 kWindowNs);
+      result.slices[i].mean_percent = 100.0 * static_cast<double>(busy[i]) / kRunNs;
+    }
+    before = busy;
+    next_window += kWindowNs;
+  }
+  return result;
+}
+
+std::expected<CellResult, std::string> run_in(const std::string& folder, const Cell& cell,
+                                              const Built& built) {
+  const std::string model_path = folder + "/model";
+  const auto made =
+      softgpu::create_cards(model_path, {.cards = "1:H100-80G@" + std::to_string(cell.sms),
+                                         .execution = cell.execution,
+                                         .virtual_clock = true,
+                                         .start_clients = cell.caps.size() * cell.processes + 1});
+  if (!made) return std::unexpected(made.error());
+  auto model = softgpu::Model::open(model_path);
+  if (!model) return std::unexpected(model.error());
+  setenv("TWEENDECK_SOFTGPU_STATE", model_path.c_str(), 1);  // for NVML
+  const auto api = nvml::Api::load(built.drivers() + "/libnvidia-ml.so.1");
+  if (!api) return std::unexpected(api.error().message);
+
+  const nvml::SlicePages pages(folder + "/pages");
+  Tenants tenants;
+  uint64_t rank = kNodeRank + 1;
+  for (size_t i = 0; i < cell.caps.size(); ++i) {
+    Slice slice;
+    slice.id = std::to_string(i);
+    slice.share = {.memory_bytes = kSliceMemoryBytes, .compute_percent = cell.caps[i]};
+    if (Status status = pages.write(slice, softgpu::uuid_text((*model)->info(0))); !status)
+      return std::unexpected(status.error().message);
+    for (uint32_t process = 0; process < cell.processes; ++process) {
+      if (!tenants.start(built, cell, i, rank++, model_path, pages))
+        return std::unexpected(std::strerror(errno));
+    }
+  }
+  nvml::Feedback feedback(pages, [&](const std::string& uuid, uint64_t since_us) {
+    return nvml::utilization(**api, uuid, since_us);
+  });
+  auto node = (*model)->attach({.name = "node", .rank = kNodeRank});
+  if (!node) return std::unexpected(node.error());
+  return watch(**model, **node, feedback, tenants, cell.caps.size());
+}
+
+}  // namespace
+
+std::expected<CellResult, std::string> run_cell(const Cell& cell, const Built& built) {
+  const Scratch scratch;
+  if (scratch.path.empty())
+    return std::unexpected(std::string("cannot make a folder in /dev/shm: ") + strerror(errno));
+  const double cpu_before = cpu_seconds();
+  alarm(kWallLimitS);
+  auto result = run_in(scratch.path, cell, built);
+  alarm(0);
+  if (result) result->cpu_seconds = cpu_seconds() - cpu_before;
+  return result;
+}
+
+}  // namespace tweendeck::bench

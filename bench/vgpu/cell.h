@@ -1,0 +1,63 @@
+// One cell of the accuracy matrix: tenants as real processes under the preloaded library, with real pages, on
+// a software GPU whose clock is virtual. The caller's process plays the node: it takes part in virtual time,
+// gives the daemon's own feedback and reads, as NVML would, how long each slice was busy.
+//
+// A cell is a line of text, "cap=30 sms=132 kernel=1ms kind=graph processes=4"; caps of several slices as in
+// cap=30+70, execution=fifo (the default), time-sliced or overlapping, with fill=half for kernels that take
+// half of the SMs. The same cell gives the same figures on every machine. One cell at a time in a process.
+#pragma once
+
+#include <cstdint>
+#include <expected>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace tweendeck::bench {
+
+inline constexpr uint64_t kMs = 1'000'000;
+inline constexpr uint64_t kWindowNs = 250 * kMs;
+inline constexpr uint64_t kRunNs = 5'000 * kMs;
+inline constexpr double kMeanPoints = 2;
+inline constexpr double kWindowPoints = 5;
+
+struct Cell {
+  std::vector<uint32_t> caps = {30};  // percent, one slice each
+  uint32_t sms = 132;
+  uint64_t kernel_ns = kMs;
+  std::string kind = "plain";  // plain, graph, cooperative, mixed
+  uint32_t processes = 1;      // of each slice
+  std::string execution = "fifo";
+  bool half = false;  // kernels take half of the SMs
+
+  std::string text() const;
+  uint64_t unit_ns() const;  // longest unit of work: a kernel or a graph
+};
+std::expected<Cell, std::string> parse_cell(std::string_view text);
+
+struct SliceResult {
+  double mean_percent = 0;
+  std::vector<double> windows_percent;
+};
+
+struct CellResult {
+  std::vector<SliceResult> slices;
+  double cpu_seconds = 0;
+
+  // What misses its target, in words; empty when all is within it. With one slice every window counts; with
+  // several, which get in each other's way, the means.
+  std::string misses(const Cell& cell) const;
+};
+
+// Where the build put things.
+struct Built {
+  std::string root;  // build/release
+
+  std::string tenant() const { return root + "/bin/vgpu_tenant"; }
+  std::string drivers() const { return root + "/lib/softgpu"; }
+  std::string library() const { return root + "/lib/libtweendeck-vgpu.so"; }
+};
+
+std::expected<CellResult, std::string> run_cell(const Cell& cell, const Built& built);
+
+}  // namespace tweendeck::bench
