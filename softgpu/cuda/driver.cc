@@ -188,7 +188,6 @@ Stream* Driver::create_stream(Context* context, unsigned flags, int priority) {
 
 void Driver::destroy_stream(Stream* stream) {
   leave_capture(*stream);
-  hand_over_work(*stream);
   std::lock_guard guard(mutex);
   if (!stream->alive.exchange(false)) return;
   stream->context->streams.erase(stream);

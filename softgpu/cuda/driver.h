@@ -36,8 +36,8 @@ struct Capture;
 struct Context;
 struct Node;
 
-// Ordered work of one context. Where a card executes the work of a process in order, a stream is the ticket
-// of its last work; on an overlapping card stream_order.cc adds what else must be waited for.
+// Ordered work of one context. Cards execute in order of submission, so a stream is the ticket of its last
+// work.
 struct Stream {
   Context* context = nullptr;
   uint64_t id = 0;
@@ -169,12 +169,7 @@ void join_virtual_time();
 // The legacy stream is refused while a blocking stream of its context is being captured.
 CUresult resolve_stream(CUstream handle, bool per_thread_default, Stream*& stream);
 
-// Work behind everything in `stream`; on an overlapping card it holds `sms` SMs.
-CUresult enqueue(Stream& stream, uint64_t duration_ns, uint32_t sms);
-// Work of `stream` from now on waits for that ticket of the same card.
-void wait_for_ticket(Stream& stream, uint64_t ticket);
-// The stream is about to be forgotten: its context still waits for what it has not finished.
-void hand_over_work(Stream& stream);
+CUresult enqueue(Stream& stream, uint64_t duration_ns);
 void synchronize(Stream& stream);
 bool is_idle(Stream& stream);
 // The ticket that everything so far in `stream` ends with; the legacy stream includes all blocking streams.

@@ -1,9 +1,9 @@
 // Graphs and what is made of them. A graph is a description; an executable graph (GraphExec) is a flat list
 // of the operations of one, in an order that its edges allow, with child graphs in place.
 //
-// Launched, an executable graph occupies its card as one unit: the sum of its kernels, on the SMs of the
-// largest. Its bytes move at the call, its events and host functions belong to the end of the unit. Threads:
-// graphs, nodes and captures are guarded by Graphs::mutex; a GraphExec has its own.
+// Launched, an executable graph occupies its card as one unit: the sum of its kernels. Its bytes move at the
+// call, its events and host functions belong to the end of the unit. Threads: graphs, nodes and captures are
+// guarded by Graphs::mutex; a GraphExec has its own.
 #pragma once
 
 #include <map>
@@ -55,7 +55,6 @@ struct GraphExec {
   std::vector<ExecNode> nodes;
   std::vector<size_t> shape;  // types and edges, for comparing topologies
   uint64_t duration_ns = 0;   // of the enabled kernels
-  uint32_t sms = 0;           // of the largest of them
   size_t kernels = 0;
 };
 

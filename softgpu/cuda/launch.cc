@@ -92,8 +92,7 @@ CUresult launch(const CUlaunchConfig& config, CUfunction function, void** parame
       error != CUDA_SUCCESS) {
     return error;
   }
-  return is_capturing(*stream) ? capture_operation(*stream, kernel)
-                               : enqueue(*stream, kernel.duration_ns, kernel.sms);
+  return is_capturing(*stream) ? capture_operation(*stream, kernel) : enqueue(*stream, kernel.duration_ns);
 }
 
 CUresult launch_ex(const CUlaunchConfig* config, CUfunction function, void** parameters, void** extra,
@@ -145,8 +144,6 @@ CUresult describe_kernel(const CUlaunchConfig& config, CUfunction function, void
   } else {
     return CUDA_ERROR_INVALID_VALUE;
   }
-  const uint32_t per_sm = std::max(1u, blocks_per_sm(card, threads));
-  kernel.sms = static_cast<uint32_t>(std::min<uint64_t>((blocks + per_sm - 1) / per_sm, card.sm_count));
   kernel.shape = config;
   kernel.shape.stream = nullptr;
   kernel.shape.attributes = nullptr;

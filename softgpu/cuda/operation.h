@@ -21,7 +21,6 @@ struct KernelOperation {
   Context* context = nullptr;
   uint64_t argument_ns = 0;  // tw_spin's
   uint64_t duration_ns = 0;
-  uint32_t sms = 0;  // that its blocks fill
   bool cooperative = false;
   unsigned cluster[3] = {};  // 0 = no clusters
   int priority = 0;

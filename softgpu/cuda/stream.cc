@@ -126,16 +126,16 @@ CUresult record_event(Event& event, Stream& stream) {
 
 CUresult wait_event(Stream& stream, Event& event) {
   if (!event.alive.load(std::memory_order_relaxed)) return CUDA_ERROR_INVALID_HANDLE;
-  const bool same_card = stream.context->device == event.context->device;
-  uint64_t ticket = 0;
-  {
-    std::lock_guard guard(event.mutex);
-    if (!event.recorded) return CUDA_SUCCESS;
-    ticket = event.ticket;
-    raise(stream.not_before_ns, same_card ? event.not_before_ns : completion_ns(event));
-    raise(stream.last_host_call, event.host_call);
+  std::lock_guard guard(event.mutex);
+  if (!event.recorded) return CUDA_SUCCESS;
+  raise(stream.not_before_ns, event.not_before_ns);
+  raise(stream.last_host_call, event.host_call);
+  if (stream.context->device == event.context->device) {
+    raise(stream.last_ticket, event.ticket);
+    if (stream.blocking) raise(stream.context->last_blocking_ticket, event.ticket);
+  } else {
+    raise(stream.not_before_ns, completion_ns(event));
   }
-  if (same_card) wait_for_ticket(stream, ticket);
   return CUDA_SUCCESS;
 }
 

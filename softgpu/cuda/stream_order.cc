@@ -1,5 +1,4 @@
-// How streams order work: by tickets alone where a card executes the work of a process in order; on an
-// overlapping card by the model's own order within a stream, and markers for what waits across streams.
+// How streams order work: on a card that executes in order of submission, by tickets.
 #include "softgpu/cuda/capture.h"
 #include "softgpu/cuda/driver.h"
 #include "softgpu/cuda/host_calls.h"
@@ -39,39 +38,6 @@ Stream* per_thread_stream(Context* context) {
   return found->second.stream;
 }
 
-bool overlaps(const Context& context) {
-  return Driver::get()->model().execution(card_of(context)) == Execution::Overlapping;
-}
-
-void submit(Stream& stream, Work work) {
-  Context& context = *stream.context;
-  work.not_before_ns = stream.not_before_ns.load();
-  // The legacy stream has a hardware queue of its own.
-  work.stream = &stream == &context.legacy ? 0 : 1 + stream.id % (kConnections - 1);
-  const uint64_t ticket = Driver::get()->client().submit(card_of(context), work);
-  raise(stream.last_ticket, ticket);
-  raise(context.last_ticket, ticket);
-  if (stream.blocking) raise(context.last_blocking_ticket, ticket);
-}
-
-// What the context's streams still have to do, by the last ticket of each.
-std::vector<uint64_t> unfinished(Context& context, bool only_blocking) {
-  Driver& driver = *Driver::get();
-  std::vector<uint64_t> tickets;
-  std::lock_guard guard(driver.mutex);
-  for (const Stream* stream : context.streams) {
-    const uint64_t ticket = stream->last_ticket.load();
-    if (only_blocking && !stream->blocking) continue;
-    if (!driver.client().is_known_done(card_of(context), ticket)) tickets.push_back(ticket);
-  }
-  return tickets;
-}
-
-// The legacy default stream waits for all blocking ones: a marker in it for each that has work.
-void join_blocking_streams(Context& context) {
-  for (const uint64_t ticket : unfinished(context, true)) submit(context.legacy, {.after = ticket});
-}
-
 struct VirtualTimeMember {
   VirtualTimeMember() { Driver::get()->client().join_thread(); }
   ~VirtualTimeMember() {
@@ -100,10 +66,7 @@ CUresult resolve_stream(CUstream handle, bool per_thread_default, Stream*& strea
 }
 
 uint64_t tail_ticket(Stream& stream) {
-  Context& context = *stream.context;
-  if (&stream != &context.legacy) return stream.last_ticket.load();
-  if (!overlaps(context)) return context.last_blocking_ticket.load();
-  join_blocking_streams(context);
+  if (&stream == &stream.context->legacy) return stream.context->last_blocking_ticket.load();
   return stream.last_ticket.load();
 }
 
@@ -112,30 +75,16 @@ uint64_t tail_host_call(Stream& stream) {
   return stream.last_host_call.load();
 }
 
-CUresult enqueue(Stream& stream, uint64_t duration_ns, uint32_t sms) {
-  join_virtual_time();
+CUresult enqueue(Stream& stream, uint64_t duration_ns) {
+  Driver& driver = *Driver::get();
   Context& context = *stream.context;
-  const bool is_legacy = &stream == &context.legacy;
-  uint64_t after = 0;
-  if (overlaps(context) && is_legacy) join_blocking_streams(context);
-  if (overlaps(context) && stream.blocking && !is_legacy) after = context.legacy.last_ticket.load();
-  submit(stream, {.duration_ns = duration_ns, .sms = sms, .after = after});
-  return CUDA_SUCCESS;
-}
-
-void wait_for_ticket(Stream& stream, uint64_t ticket) {
-  if (!overlaps(*stream.context)) {
-    raise(stream.last_ticket, ticket);
-    if (stream.blocking) raise(stream.context->last_blocking_ticket, ticket);
-    return;
-  }
   join_virtual_time();
-  if (!Driver::get()->client().is_known_done(card_of(*stream.context), ticket))
-    submit(stream, {.after = ticket});
-}
-
-void hand_over_work(Stream& stream) {
-  if (overlaps(*stream.context)) wait_for_ticket(stream.context->legacy, stream.last_ticket.load());
+  const uint64_t ticket = driver.client().submit(
+      card_of(context), {.duration_ns = duration_ns, .not_before_ns = stream.not_before_ns.load()});
+  raise(stream.last_ticket, ticket);
+  raise(context.last_ticket, ticket);
+  if (stream.blocking) raise(context.last_blocking_ticket, ticket);
+  return CUDA_SUCCESS;
 }
 
 void synchronize(Stream& stream) {
@@ -149,12 +98,7 @@ void synchronize(Stream& stream) {
 
 void synchronize(Context& context) {
   join_virtual_time();
-  Client& client = Driver::get()->client();
-  if (overlaps(context)) {
-    for (const uint64_t ticket : unfinished(context, false)) client.wait_done(card_of(context), ticket);
-    client.wait_done(card_of(context), context.legacy.last_ticket.load());
-  }
-  client.wait_done(card_of(context), context.last_ticket.load());
+  Driver::get()->client().wait_done(card_of(context), context.last_ticket.load());
   wait_host_call(context.last_host_call.load());
 }
 

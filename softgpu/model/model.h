@@ -162,8 +162,7 @@ class Client {
   // `end_ns`: FIFO card: when it will end as things are now (a dead peer's cancelled work only makes it
   // earlier); otherwise the earliest moment at which it can.
   uint64_t submit(uint32_t card, const Work& work, uint64_t* end_ns = nullptr);
-  bool is_done(uint32_t card, uint64_t ticket);        // virtual clock: "no" takes kPollNs
-  bool is_known_done(uint32_t card, uint64_t ticket);  // costs nothing; may not know it yet
+  bool is_done(uint32_t card, uint64_t ticket);  // virtual clock: "no" takes kPollNs
   void wait_done(uint32_t card, uint64_t ticket);
   // End of work, finished or as submit() tells it, while its card remembers (kPoolEntries with the queued
   // ones).

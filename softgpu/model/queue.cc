@@ -179,10 +179,6 @@ bool Client::is_done(uint32_t index, uint64_t ticket) {
   return false;
 }
 
-bool Client::is_known_done(uint32_t index, uint64_t ticket) {
-  return model_.is_done(model_.shared_.card(index), ticket);
-}
-
 void Client::wait_done(uint32_t index, uint64_t ticket) {
   Card& card = model_.shared_.card(index);
   while (!model_.is_done(card, ticket)) {

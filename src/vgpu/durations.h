@@ -1,6 +1,13 @@
 // How long each kernel takes on this device, as learned from measurements. A fixed table, newest key wins on
-// a collision; process-local. The caller serialises update(); find() may run at any time and then sees an old
-// or the new value.
+// a collision; process-local. The caller serialises update(), doubt() and forget(); find() and a cost word
+// may be read at any time and then say what was true a moment ago.
+//
+// A measurement is a range: with other work on the device, the interval between two events says how long the
+// kernel took at most. A range of one value is exact.
+//
+// A kernel is steady when its last measurements agree. Only of steady kernels some launches go unmeasured,
+// and the more the longer they have been steady: a kernel whose time depends on its data is measured each
+// time.
 #pragma once
 
 #include <stdint.h>
@@ -8,47 +15,103 @@
 namespace tweendeck::vgpu {
 
 struct Duration {
-  uint64_t mean_ns = 0;  // 0 = not learned
-  bool stable = false;   // the last kStableAfter measurements were within an eighth of the mean
+  uint64_t mean_ns = 0;               // 0 = not learned
+  uint32_t unmeasured = 0;            // launches that may go unmeasured after a measured one
+  const uint64_t* cost_ns = nullptr;  // mean_ns while steady, 0 otherwise
+  bool varies = false;                // measured exactly, it took now this and now that
 };
 
 class Durations {
  public:
   static constexpr uint32_t kEntries = 4096;
-  static constexpr uint8_t kStableAfter = 4;
+  static constexpr uint8_t kSteadyAfter = 3;        // agreeing measurements in a row
+  static constexpr uint32_t kMostUnmeasured = 128;  // doubles up to this with each further agreement
+  static constexpr int kVariationStep = 16, kVariationFades = 4, kVaries = 96, kMostVariation = 128;
+  static constexpr uint64_t kToleranceNs = 500;     // the resolution of events
+  static constexpr uint64_t kToleranceDivisor = 8;  // and this part of the mean
 
   Duration find(uint64_t key) const {
     const Entry& entry = entries_[key % kEntries];
-    if (entry.key != key) return {};
-    return {entry.mean_ns, entry.agreeing >= kStableAfter};
+    if (load(entry.key) != key) return {};
+    const uint8_t agreeing = __atomic_load_n(&entry.agreeing, __ATOMIC_RELAXED);
+    return {load(entry.mean_ns), unmeasured(agreeing), &entry.cost_ns,
+            __atomic_load_n(&entry.variation, __ATOMIC_RELAXED) >= kVaries};
   }
 
-  // `alone` = nobody else used the device meanwhile. With others about, a measurement is an upper bound only.
-  void update(uint64_t key, uint64_t measured_ns, bool alone) {
+  // Returns how much was charged too much before, when a kernel that was never measured exactly proves
+  // shorter.
+  uint64_t update(uint64_t key, uint64_t least_ns, uint64_t most_ns) {
     Entry& entry = entries_[key % kEntries];
-    if (measured_ns == 0) measured_ns = 1;
+    if (most_ns == 0) most_ns = 1;
+    if (least_ns > most_ns) least_ns = most_ns;
+    const bool exact = least_ns == most_ns;
     if (entry.key != key) {
-      entry = {key, measured_ns, 0};
-      return;
+      store(entry.cost_ns, 0);
+      store8(entry.agreeing, 0);
+      store8(entry.variation, 0);
+      entry.unsure = exact ? 0 : 1;
+      store(entry.mean_ns, most_ns);
+      store(entry.key, key);
+      return 0;
     }
     const uint64_t mean = entry.mean_ns;
-    const uint64_t difference = measured_ns > mean ? measured_ns - mean : mean - measured_ns;
-    if (!alone && measured_ns > mean) return;
-    if (difference <= mean / 8) {
-      if (entry.agreeing < kStableAfter) ++entry.agreeing;
-      entry.mean_ns = measured_ns > mean ? mean + difference / 4 : mean - difference / 4;
+    const uint64_t tolerance = mean / kToleranceDivisor + kToleranceNs;
+    const uint64_t nearest = most_ns < mean ? most_ns : least_ns > mean ? least_ns : mean;
+    uint64_t too_much = 0;
+    if (nearest <= mean + tolerance && nearest + tolerance >= mean) {
+      if (entry.agreeing < UINT8_MAX) store8(entry.agreeing, entry.agreeing + 1);
+      store(entry.mean_ns, nearest < mean ? mean - (mean - nearest) / 4 : mean + (nearest - mean) / 4);
+      store8(entry.variation, entry.variation > kVariationFades ? entry.variation - kVariationFades : 0);
     } else {
-      entry.agreeing = 0;
-      entry.mean_ns = alone ? (mean + measured_ns) / 2 : measured_ns;
+      if (nearest < mean) too_much = entry.unsure * (mean - nearest);
+      store(entry.mean_ns, exact && entry.unsure == 0 ? mean / 2 + nearest / 2 : nearest);
+      store8(entry.agreeing, 0);
+      if (exact && entry.unsure == 0 && entry.variation < kMostVariation)
+        store8(entry.variation, entry.variation + kVariationStep);
     }
+    if (exact) {
+      entry.unsure = 0;
+    } else if (entry.unsure > 0 && entry.unsure < UINT8_MAX) {
+      ++entry.unsure;
+    }
+    store(entry.cost_ns, entry.agreeing >= kSteadyAfter ? entry.mean_ns : 0);
+    return too_much;
+  }
+
+  // What is behind the key may take another time from now on: measured again, charged as before until then.
+  void doubt(uint64_t key) {
+    Entry& entry = entries_[key % kEntries];
+    if (entry.key != key) return;
+    store8(entry.agreeing, 0);
+    store(entry.cost_ns, 0);
+  }
+  // The key means something new.
+  void forget(uint64_t key) {
+    doubt(key);
+    Entry& entry = entries_[key % kEntries];
+    if (entry.key == key) store(entry.key, 0);
   }
 
  private:
   struct Entry {
     uint64_t key = 0;
     uint64_t mean_ns = 0;
+    uint64_t cost_ns = 0;
     uint8_t agreeing = 0;
+    uint8_t variation = 0;  // disagreements lately
+    uint8_t unsure = 0;     // measurements since the first, while none was exact
   };
+  static uint64_t load(const uint64_t& word) { return __atomic_load_n(&word, __ATOMIC_RELAXED); }
+  static void store(uint64_t& word, uint64_t value) { __atomic_store_n(&word, value, __ATOMIC_RELAXED); }
+  static void store8(uint8_t& word, int value) {
+    __atomic_store_n(&word, static_cast<uint8_t>(value), __ATOMIC_RELAXED);
+  }
+  static uint32_t unmeasured(uint8_t agreeing) {
+    if (agreeing < kSteadyAfter) return 0;
+    const uint32_t doublings = agreeing - kSteadyAfter + 1u;
+    return doublings >= 7 ? kMostUnmeasured : 1u << doublings;
+  }
+
   Entry entries_[kEntries] = {};
 };
 

@@ -187,8 +187,8 @@ struct tw_vgpu_device_usage {
   uint64_t feedback_sequence;          /* last tw_vgpu_feedback that was settled */
   uint64_t borrowed_ns;                /* GPU time used above the floor */
   uint64_t trim_permille;         /* what part of a measured interval is the slice's own; 0 = all of it */
-  uint64_t settled_slice_busy_ns; /* feedback and charge at the last settlement */
-  uint64_t settled_charged_ns;
+  uint64_t settled_slice_busy_ns; /* feedback and estimate at the last settlement */
+  uint64_t settled_estimated_ns;
   uint64_t shared;       /* 1 = others used the device in the last feedback period */
   uint64_t estimated_ns; /* charged_ns before the trim */
   uint64_t

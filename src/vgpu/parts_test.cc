@@ -1,4 +1,4 @@
-// The small pure parts: token bucket, learned durations, table of allocations, limits page.
+// The small pure parts: table of allocations, limits page.
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -10,92 +10,10 @@
 #include <thread>
 
 #include "vgpu/allocations.h"
-#include "vgpu/bucket.h"
-#include "vgpu/durations.h"
 #include "vgpu/system.h"
 
 namespace tweendeck::vgpu {
 namespace {
-
-constexpr uint64_t kMs = 1'000'000;
-
-// Always wanting to launch, kernels one after another, as a device would run them.
-double busy_share(uint32_t permille, uint64_t kernel_ns, uint64_t span_ns) {
-  uint64_t until = 0, now = 1'000'000'000, busy = 0;
-  const uint64_t end = now + span_ns;
-  while (now < end) {
-    if (const uint64_t wait = bucket_wait_ns(&until, now)) {
-      now += wait;
-      continue;
-    }
-    bucket_charge(&until, now, static_cast<int64_t>(kernel_ns), permille);
-    busy += kernel_ns;
-    now += kernel_ns;
-  }
-  return 100.0 * static_cast<double>(busy) / static_cast<double>(span_ns);
-}
-
-TEST(Bucket, GivesTheShareWhateverTheKernelsLength) {
-  for (const uint32_t permille : {100u, 200u, 300u, 500u, 700u}) {
-    for (const uint64_t kernel_ns : {kMs / 100, kMs / 10, kMs, 20 * kMs, 50 * kMs}) {
-      EXPECT_NEAR(busy_share(permille, kernel_ns, 5'000 * kMs), permille / 10.0, 2.0)
-          << permille << " " << kernel_ns;
-    }
-  }
-}
-
-TEST(Bucket, AnIdleSliceKeepsABoundedCredit) {
-  uint64_t until = 0;
-  const uint64_t now = 100'000 * kMs;
-  uint64_t granted = 0;
-  while (bucket_wait_ns(&until, now) == 0) {
-    bucket_charge(&until, now, 1000, 300);
-    granted += 1000;
-  }
-  EXPECT_NEAR(static_cast<double>(granted), 0.3 * kBurstNs, 2000.0);
-}
-
-TEST(Bucket, ACorrectionGivesBackButNeverMoreThanTheCredit) {
-  uint64_t until = 0;
-  const uint64_t now = 100'000 * kMs;
-  bucket_charge(&until, now, static_cast<int64_t>(100 * kMs), 500);
-  EXPECT_EQ(bucket_wait_ns(&until, now), 200 * kMs - kBurstNs);
-  bucket_charge(&until, now, -static_cast<int64_t>(90 * kMs), 500);
-  EXPECT_EQ(bucket_wait_ns(&until, now), 0u);
-  EXPECT_EQ(until, now);
-  bucket_charge(&until, now, -static_cast<int64_t>(1'000'000 * kMs), 500);
-  EXPECT_EQ(until, now - kBurstNs);
-}
-
-TEST(Durations, LearnsAndFollowsAChange) {
-  auto durations = std::make_unique<Durations>();
-  EXPECT_EQ(durations->find(5).mean_ns, 0u);
-  for (int i = 0; i < 6; ++i) durations->update(5, 1000, true);
-  EXPECT_EQ(durations->find(5).mean_ns, 1000u);
-  EXPECT_TRUE(durations->find(5).stable);
-  durations->update(5, 9000, true);
-  EXPECT_FALSE(durations->find(5).stable);
-  for (int i = 0; i < 20; ++i) durations->update(5, 9000, true);
-  EXPECT_NEAR(static_cast<double>(durations->find(5).mean_ns), 9000.0, 100.0);
-}
-
-TEST(Durations, WithOthersAboutAMeasurementIsOnlyAnUpperBound) {
-  auto durations = std::make_unique<Durations>();
-  for (int i = 0; i < 6; ++i) durations->update(5, 1000, true);
-  for (int i = 0; i < 100; ++i) durations->update(5, 4000, false);
-  EXPECT_EQ(durations->find(5).mean_ns, 1000u);
-  EXPECT_TRUE(durations->find(5).stable);
-  durations->update(5, 400, false);
-  EXPECT_EQ(durations->find(5).mean_ns, 400u);
-}
-
-TEST(Durations, ACollisionForgetsAndNeverConfuses) {
-  auto durations = std::make_unique<Durations>();
-  durations->update(7, 1000, true);
-  durations->update(7 + Durations::kEntries, 50, true);
-  EXPECT_EQ(durations->find(7).mean_ns, 0u);
-  EXPECT_EQ(durations->find(7 + Durations::kEntries).mean_ns, 50u);
-}
 
 TEST(Allocations, AgreesWithAMap) {
   auto table = std::make_unique<Allocations>();

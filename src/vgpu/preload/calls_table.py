@@ -2,7 +2,8 @@
 
 usage: calls_table.py DRIVER_CALLS FOLDER. Writes calls_enum.inc, calls_rows.inc and one wrappers_<section>.inc per section.
 A wrapper finds the driver's function, stands aside when the process is in no slice, and else calls on_<symbol>(ask,
-[form,] arguments...), which the section's file defines.
+[form,] arguments...), which the section's file defines. Control and launch calls go there in any case. A launch that the
+thread's lease pays for, as is_paid_<symbol>([form,] arguments...) says, does nothing but jump to the driver.
 """
 import pathlib
 import re
@@ -118,12 +119,14 @@ def wrapper_lines(call):
     lines = [f"TW_EXPORT {result} {call.symbol}({declared}) {{",
              f"  auto* const ask = real<{result}({types})>(kCall_{call.symbol});",
              f"  if (!ask) return {absent};"]
-    if call.klass in ("allocate", "import", "load", "launch"):
+    if call.klass in ("allocate", "import", "load"):
         lines += ["  const Mode now = mode_attached();",
                   f"  if (now == Mode::Inert) return ask({names});",
                   "  if (now == Mode::Broken) return CUDA_ERROR_SYSTEM_NOT_READY;"]
     elif call.klass in ("free", "query", "refuse"):
         lines.append(f"  if (mode() != Mode::Limited) return ask({names});")
+    if call.klass == "launch":
+        lines.append(f"  if (is_paid_{call.base}(Form::{call.form}, {names})) return ask({names});")
     if call.klass == "refuse":
         lines += ["  count_refusal(0, TW_VGPU_REFUSED_CALL);", "  return CUDA_ERROR_NOT_SUPPORTED;"]
     else:

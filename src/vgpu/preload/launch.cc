@@ -1,5 +1,4 @@
 // Calls that put work on the device. Each names its kernel and shape; throttle.h does the rest.
-#include "vgpu/durations.h"
 #include "vgpu/preload/abi.h"
 #include "vgpu/preload/calls.h"
 #include "vgpu/preload/tenant.h"
@@ -9,51 +8,115 @@ using namespace tweendeck::vgpu;
 
 namespace {
 
+// The launch that the thread's lease does not pay for.
 template <class Ask>
-CUresult launch(Form form, uint64_t key, CUstream stream, Ask ask) {
-  const CUstream on = plain_stream(stream, form);
-  const Ticket ticket = begin_launch(key, on);
+__attribute__((noinline)) CUresult slow_launch(const Shape& shape, CUstream stream, Ask ask) {
+  const Mode now = mode_attached();
+  if (now == Mode::Inert) return ask();
+  if (now == Mode::Broken) return CUDA_ERROR_SYSTEM_NOT_READY;
+  const Ticket ticket = begin_launch(shape, stream);
   if (ticket.refused) return ticket.refused;
   const CUresult result = ask();
-  end_launch(ticket, on, result == CUDA_SUCCESS);
+  end_launch(ticket, stream, result == CUDA_SUCCESS);
   return result;
 }
 
-uint64_t shape_key(const void* function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
-                   unsigned bz) {
-  const uint64_t words[] = {reinterpret_cast<uint64_t>(function), uint64_t{gx} << 32 | gy,
-                            uint64_t{gz} << 32 | bx, uint64_t{by} << 32 | bz};
-  return duration_key(words, 4);
+inline bool is_paid_cuLaunchKernel(Form form, CUfunction f, unsigned gx, unsigned gy, unsigned gz,
+                                   unsigned bx, unsigned by, unsigned bz, unsigned, CUstream stream, void**,
+                                   void**) {
+  return spend(shape_of(f, gx, gy, gz, bx, by, bz), plain_stream(stream, form));
 }
-
-uint64_t handle_key(const void* handle) {
-  const uint64_t words[] = {reinterpret_cast<uint64_t>(handle)};
-  return duration_key(words, 1);
-}
-
 CUresult on_cuLaunchKernel(auto* ask, Form form, CUfunction f, unsigned gx, unsigned gy, unsigned gz,
                            unsigned bx, unsigned by, unsigned bz, unsigned shared, CUstream stream,
                            void** params, void** extra) {
-  return launch(form, shape_key(f, gx, gy, gz, bx, by, bz), stream,
-                [&] { return ask(f, gx, gy, gz, bx, by, bz, shared, stream, params, extra); });
+  return slow_launch(shape_of(f, gx, gy, gz, bx, by, bz), plain_stream(stream, form),
+                     [&] { return ask(f, gx, gy, gz, bx, by, bz, shared, stream, params, extra); });
 }
 
+inline bool is_paid_cuLaunchKernelEx(Form form, const CUlaunchConfig* c, CUfunction f, void**, void**) {
+  return c && spend(shape_of(*c, f), plain_stream(c->stream, form));
+}
 CUresult on_cuLaunchKernelEx(auto* ask, Form form, const CUlaunchConfig* c, CUfunction f, void** params,
                              void** extra) {
   if (!c) return ask(c, f, params, extra);
-  return launch(form, shape_key(f, c->grid_x, c->grid_y, c->grid_z, c->block_x, c->block_y, c->block_z),
-                c->stream, [&] { return ask(c, f, params, extra); });
+  return slow_launch(shape_of(*c, f), plain_stream(c->stream, form),
+                     [&] { return ask(c, f, params, extra); });
 }
 
+inline bool is_paid_cuLaunchCooperativeKernel(Form form, CUfunction f, unsigned gx, unsigned gy, unsigned gz,
+                                              unsigned bx, unsigned by, unsigned bz, unsigned,
+                                              CUstream stream, void**) {
+  return spend(shape_of(f, gx, gy, gz, bx, by, bz), plain_stream(stream, form));
+}
 CUresult on_cuLaunchCooperativeKernel(auto* ask, Form form, CUfunction f, unsigned gx, unsigned gy,
                                       unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared,
                                       CUstream stream, void** params) {
-  return launch(form, shape_key(f, gx, gy, gz, bx, by, bz), stream,
-                [&] { return ask(f, gx, gy, gz, bx, by, bz, shared, stream, params); });
+  return slow_launch(shape_of(f, gx, gy, gz, bx, by, bz), plain_stream(stream, form),
+                     [&] { return ask(f, gx, gy, gz, bx, by, bz, shared, stream, params); });
 }
 
+inline bool is_paid_cuGraphLaunch(Form form, CUgraphExec graph, CUstream stream) {
+  return spend(shape_of(graph), plain_stream(stream, form));
+}
 CUresult on_cuGraphLaunch(auto* ask, Form form, CUgraphExec graph, CUstream stream) {
-  return launch(form, handle_key(graph), stream, [&] { return ask(graph, stream); });
+  return slow_launch(shape_of(graph), plain_stream(stream, form), [&] { return ask(graph, stream); });
+}
+
+template <class Ask>
+CUresult begin_capture(Ask ask) {
+  if (mode() == Mode::Limited) capture_begins();
+  const CUresult result = ask();
+  if (result != CUDA_SUCCESS && mode() == Mode::Limited) capture_ends();
+  return result;
+}
+
+CUresult on_cuStreamBeginCapture(auto* ask, Form, CUstream stream) {
+  return begin_capture([&] { return ask(stream); });
+}
+CUresult on_cuStreamBeginCapture_v2(auto* ask, Form, CUstream stream, int mode) {
+  return begin_capture([&] { return ask(stream, mode); });
+}
+CUresult on_cuStreamBeginCaptureToGraph(auto* ask, Form, CUstream stream, CUgraph graph,
+                                        const CUgraphNode* after, const void* edges, size_t count, int mode) {
+  return begin_capture([&] { return ask(stream, graph, after, edges, count, mode); });
+}
+
+// Also a capture that went wrong ends here.
+CUresult on_cuStreamEndCapture(auto* ask, Form, CUstream stream, CUgraph* graph) {
+  const CUresult result = ask(stream, graph);
+  if (mode() == Mode::Limited) capture_ends();
+  return result;
+}
+
+// Before the driver gives the handle to another.
+CUresult on_cuGraphExecDestroy(auto* ask, CUgraphExec graph) {
+  graph_gone(graph);
+  return ask(graph);
+}
+
+template <class Ask>
+CUresult change_graph(CUgraphExec graph, Ask ask) {
+  const CUresult result = ask();
+  if (mode() == Mode::Limited) graph_changed(graph);
+  return result;
+}
+
+CUresult on_cuGraphExecUpdate(auto* ask, CUgraphExec exec, CUgraph graph, CUgraphNode* node, int* result) {
+  return change_graph(exec, [&] { return ask(exec, graph, node, result); });
+}
+CUresult on_cuGraphExecUpdate_v2(auto* ask, CUgraphExec exec, CUgraph graph, void* result) {
+  return change_graph(exec, [&] { return ask(exec, graph, result); });
+}
+CUresult on_cuGraphExecKernelNodeSetParams(auto* ask, CUgraphExec exec, CUgraphNode node,
+                                           const void* params) {
+  return change_graph(exec, [&] { return ask(exec, node, params); });
+}
+CUresult on_cuGraphExecKernelNodeSetParams_v2(auto* ask, CUgraphExec exec, CUgraphNode node,
+                                              const void* params) {
+  return change_graph(exec, [&] { return ask(exec, node, params); });
+}
+CUresult on_cuGraphExecNodeSetParams(auto* ask, CUgraphExec exec, CUgraphNode node, void* params) {
+  return change_graph(exec, [&] { return ask(exec, node, params); });
 }
 
 }  // namespace

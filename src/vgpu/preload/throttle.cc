@@ -1,214 +1,163 @@
 #include "vgpu/preload/throttle.h"
 
+#include <dlfcn.h>
 #include <sched.h>
-#include <string.h>
+#include <sys/mman.h>
+
+#include <new>
 
 #include "vgpu/bucket.h"
-#include "vgpu/durations.h"
-#include "vgpu/preload/calls.h"
 #include "vgpu/preload/clock.h"
+#include "vgpu/preload/share.h"
 #include "vgpu/preload/tenant.h"
+#include "vgpu/preload/turn.h"
+#include "vgpu/trim.h"
 
 namespace tweendeck::vgpu {
 namespace {
 
-constexpr uint32_t kMaxLanes = 16;    // contexts of one process that are measured
-constexpr uint32_t kMaxFlights = 64;  // measured launches of one context that have not been settled
 constexpr uint64_t kPausedSleepNs = 1'000'000;
-constexpr uint64_t kLongestSleepNs = 1'000'000;
+constexpr uint64_t kLeastSleepNs = 50'000;   // for the share; what accrues meanwhile is not lost
+constexpr uint64_t kFlightSleepNs = 20'000;  // for work that should be done
 constexpr uint64_t kWaitGapNs = 10'000'000;  // a wait this long after the last is a new one
-constexpr uint64_t kFlightSleepNs = 30'000;
-constexpr uint64_t kFullTrim = 1000;
-constexpr uint64_t kLowestTrim = 50;
-constexpr uint64_t kHighestTrim = 20'000;
-constexpr uint64_t kLeastChargeToTrimNs = 5'000'000;  // less says nothing about the ratio
-constexpr uint64_t kSharedAbovePermille = 10;
+constexpr uint32_t kLeaseOfRunAhead = 2;     // a lease is at most this part of the run-ahead
 constexpr CUresult kNotPermitted = 800;
 
-struct Flight {
-  CUevent start, end;
-  uint64_t key;
-  uint64_t charged_ns;  // estimate, on the bucket already
-  uint64_t since_ns;
-  bool recorded;  // both events are in the stream
-  bool learned;
+// A thread's lease, and what is to be settled of it.
+struct Record : Lease {
+  int device = -1;
+  uint64_t granted_ns = 0;
+  uint32_t granted_launches = 0;
+  uint64_t trim = kFullTrim;  // of the grant
+  bool limited = false;       // taken from the bucket
+  uint64_t context = 0;       // of the marker: the end of the thread's last flight
+  uint64_t serial = 0;
+  uint64_t epoch_of_marker = 0;
+  uint16_t marker = kNoEvent;
+  uint32_t random = 1;
+  Record* next = nullptr;  // of all threads' records
+
+  uint64_t spent_ns() const { return granted_ns - left_ns; }
+  uint32_t spent_launches() const { return granted_launches - left_launches; }
 };
 
-// What is in flight in one context.
-struct Lane {
-  uint64_t context;
-  uint32_t count;
-  uint32_t launches;
-  CUevent last_end;  // the latest end that was settled; what lies before it is charged
-  uint32_t spare_count;
-  Flight flights[kMaxFlights];  // oldest first
-  CUevent spares[2 * kMaxFlights + 2];
-};
+constinit Lease g_no_lease;
+Record* g_records;
+uint32_t g_records_lock;
+uint32_t g_threads;
+uint32_t g_captures;
+using KeyCreate = int(unsigned*, void (*)(void*));
+using SetSpecific = int(unsigned, const void*);
+SetSpecific* g_set_specific;
+unsigned g_exit_key;
+uint32_t g_exit_key_state;  // 0 = none yet, 1 = being made, 2 = made or not to be had
 
-Lane g_lanes[kMaxLanes];
-Durations g_durations;
-uint32_t g_lock;
-
-class Locked {
+class LockedRecords {
  public:
-  Locked() {
-    while (__atomic_exchange_n(&g_lock, 1, __ATOMIC_ACQUIRE) != 0) sched_yield();
+  LockedRecords() {
+    while (__atomic_exchange_n(&g_records_lock, 1, __ATOMIC_ACQUIRE) != 0) sched_yield();
   }
-  ~Locked() { __atomic_store_n(&g_lock, 0, __ATOMIC_RELEASE); }
-  Locked(const Locked&) = delete;
-  Locked& operator=(const Locked&) = delete;
+  ~LockedRecords() { __atomic_store_n(&g_records_lock, 0, __ATOMIC_RELEASE); }
+  LockedRecords(const LockedRecords&) = delete;
+  LockedRecords& operator=(const LockedRecords&) = delete;
 };
 
-// The driver's event calls, which are never the program's business here.
-struct Events {
-  CUresult (*create)(CUevent*, unsigned);
-  CUresult (*record)(CUevent, CUstream);
-  CUresult (*query)(CUevent);
-  CUresult (*elapsed)(float*, CUevent, CUevent);
-  CUresult (*capturing)(CUstream, int*);
-  bool complete;
-};
-Events g_events;
+void count_launches(Record& record) {
+  if (record.device < 0 || record.spent_launches() == 0) return;
+  tw_vgpu_count(&usage()->devices[record.device].launches, record.spent_launches());
+  record.granted_launches = record.left_launches;
+}
 
-const Events& events() {
-  if (!__atomic_load_n(&g_events.complete, __ATOMIC_ACQUIRE)) {
-    g_events.create = reinterpret_cast<CUresult (*)(CUevent*, unsigned)>(driver_symbol("cuEventCreate"));
-    g_events.record = reinterpret_cast<CUresult (*)(CUevent, CUstream)>(driver_symbol("cuEventRecord"));
-    g_events.query = reinterpret_cast<CUresult (*)(CUevent)>(driver_symbol("cuEventQuery"));
-    g_events.elapsed =
-        reinterpret_cast<CUresult (*)(float*, CUevent, CUevent)>(driver_symbol("cuEventElapsedTime"));
-    g_events.capturing = reinterpret_cast<CUresult (*)(CUstream, int*)>(driver_symbol("cuStreamIsCapturing"));
-    __atomic_store_n(&g_events.complete, true, __ATOMIC_RELEASE);
+// Gives back what is left of the lease. What was spent stays to be settled: the fence, or its estimate.
+void return_lease(Record& record, uint64_t now_ns) {
+  if (record.device < 0) return;
+  count_launches(record);
+  if (record.limited && record.left_ns > 0) {
+    const auto device = static_cast<uint32_t>(record.device);
+    bucket_charge(&usage()->devices[device].share_used_until_ns, now_ns, credit_ns(device, now_ns),
+                  -static_cast<int64_t>(record.left_ns * record.trim / kFullTrim),
+                  share_of(device, now_ns).permille);
   }
-  return g_events;
+  record.granted_ns -= record.left_ns;
+  record.left_ns = 0;
+  record.left_launches = record.granted_launches = 0;
 }
 
-Lane* find_lane(uint64_t context) {
-  Lane* unused = nullptr;
-  for (Lane& lane : g_lanes) {
-    if (lane.context == context) return &lane;
-    if (lane.context == 0 && !unused) unused = &lane;
+void settle_unfenced(Record& record, uint64_t now_ns) {
+  if (record.device < 0 || record.granted_ns == 0) return;
+  settle_charge(
+      static_cast<uint32_t>(record.device), now_ns,
+      {record.granted_ns * record.trim / kFullTrim, record.granted_ns, 0, record.trim == kFullTrim});
+  record.granted_ns = 0;
+}
+
+void drop_marker(Record& record) {
+  if (record.marker != kNoEvent) {
+    if (Lane* lane = lane_with(record.context, record.serial)) drop_event(*lane, record.marker);
   }
-  if (unused) unused->context = context;
-  return unused;
+  record.marker = kNoEvent;
 }
 
-CUevent take_event(Lane& lane) {
-  if (lane.spare_count > 0) return lane.spares[--lane.spare_count];
-  CUevent event = nullptr;
-  return events().create(&event, 0) == CUDA_SUCCESS ? event : nullptr;
-}
-
-void keep_event(Lane& lane, CUevent event) {
-  if (event && lane.spare_count < sizeof(lane.spares) / sizeof(lane.spares[0]))
-    lane.spares[lane.spare_count++] = event;
-}
-
-bool elapsed_ns(CUevent from, CUevent to, int64_t& out) {
-  float milliseconds = 0;
-  if (events().elapsed(&milliseconds, from, to) != CUDA_SUCCESS) return false;
-  out = static_cast<int64_t>(static_cast<double>(milliseconds) * 1e6);
-  return true;
-}
-
-uint64_t trimmed(uint64_t measured_ns, const tw_vgpu_device_usage& shared) {
-  const uint64_t trim = tw_vgpu_load(&shared.trim_permille);
-  return trim == 0 ? measured_ns : measured_ns * trim / kFullTrim;
-}
-
-// What a finished launch is charged. Alone it is what was measured. With others on the device the interval
-// holds their kernels too: what was learned is the better figure, and the node's measurement corrects
-// whatever error is left.
-uint64_t charge_of(uint64_t key, uint64_t measured_ns, const tw_vgpu_device_usage& shared) {
-  if (tw_vgpu_load(&shared.shared) == 0) return measured_ns;
-  const Duration known = g_durations.find(key);
-  return trimmed(known.stable && known.mean_ns < measured_ns ? known.mean_ns : measured_ns, shared);
-}
-
-void settle(Lane& lane, const Flight& flight, int device, const tw_vgpu_device_limit& limit) {
-  int64_t length = 0, gap = 0;
-  if (!elapsed_ns(flight.start, flight.end, length)) return;  // the events are lost with their context
-  if (lane.last_end && elapsed_ns(lane.last_end, flight.start, gap) && gap < 0) length += gap;
-  const uint64_t measured = length > 0 ? static_cast<uint64_t>(length) : 0;
-
-  tw_vgpu_device_usage& shared = usage()->devices[device];
-  const uint64_t charge = charge_of(flight.key, measured, shared);
-  g_durations.update(flight.key, measured, tw_vgpu_load(&shared.shared) == 0);
-  tw_vgpu_count(&shared.charged_ns, charge);
-  bucket_charge(&shared.share_used_until_ns, device_now_ns(),
-                static_cast<int64_t>(charge) - static_cast<int64_t>(flight.charged_ns),
-                limit.compute_ceiling_permille);
-
-  keep_event(lane, flight.start);
-  int64_t later = 1;
-  if (lane.last_end && elapsed_ns(lane.last_end, flight.end, later) && later <= 0) {
-    keep_event(lane, flight.end);
-    return;
+void thread_ends(void* value) {
+  auto* record = static_cast<Record*>(value);
+  {
+    const LockedRecords locked;
+    Record** at = &g_records;
+    while (*at && *at != record) at = &(*at)->next;
+    if (!*at) return;  // the process forked meanwhile
+    *at = record->next;
+    --g_threads;
   }
-  keep_event(lane, lane.last_end);
-  lane.last_end = flight.end;
+  t_lease = &g_no_lease;
+  const uint64_t now = device_now_ns();
+  return_lease(*record, now);
+  settle_unfenced(*record, now);
+  drop_marker(*record);
+  munmap(record, sizeof(Record));
 }
 
-void harvest(Lane& lane, int device, const tw_vgpu_device_limit& limit) {
-  uint32_t kept = 0;
-  for (uint32_t i = 0; i < lane.count; ++i) {
-    const Flight flight = lane.flights[i];
-    if (flight.recorded && events().query(flight.end) != CUDA_ERROR_NOT_READY) {
-      settle(lane, flight, device, limit);
-    } else {
-      lane.flights[kept++] = flight;
-    }
+// Threads have their own end where the C library can say so; it may live in a library that is loaded later
+// than this.
+void hear_of_thread_end(Record* record) {
+  uint32_t none = 0;
+  if (__atomic_compare_exchange_n(&g_exit_key_state, &none, 1, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+    auto* create = reinterpret_cast<KeyCreate*>(dlsym(RTLD_DEFAULT, "pthread_key_create"));
+    auto* set = reinterpret_cast<SetSpecific*>(dlsym(RTLD_DEFAULT, "pthread_setspecific"));
+    if (create && set && create(&g_exit_key, thread_ends) == 0) g_set_specific = set;
+    __atomic_store_n(&g_exit_key_state, 2, __ATOMIC_RELEASE);
   }
-  lane.count = kept;
+  while (__atomic_load_n(&g_exit_key_state, __ATOMIC_ACQUIRE) != 2) sched_yield();
+  if (g_set_specific) g_set_specific(g_exit_key, record);
 }
 
-// May another launch be queued behind what is in flight?
-bool room_in_flight(const Lane& lane, const Duration& duration, const tw_vgpu_device_limit& limit,
-                    uint64_t now_ns) {
-  if (lane.count == 0) return true;
-  if (lane.count == kMaxFlights || duration.mean_ns == 0) return false;
-  const uint64_t run_ahead = limit.run_ahead_us ? uint64_t{limit.run_ahead_us} * 1000 : kRunAheadNs;
-  uint64_t queued = duration.mean_ns;
-  for (uint32_t i = 0; i < lane.count; ++i) {
-    const Flight& flight = lane.flights[i];
-    if (!flight.learned) return false;
-    queued += flight.charged_ns;
+Record* record_of_thread() {
+  if (t_lease != &g_no_lease) return static_cast<Record*>(t_lease);
+  void* memory = mmap(nullptr, sizeof(Record), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) return nullptr;
+  auto* record = ::new (memory) Record;
+  record->generation_word = &limits_page()->generation;
+  {
+    const LockedRecords locked;
+    record->next = g_records;
+    record->random = 2654435761u * ++g_threads | 1u;
+    g_records = record;
   }
-  const Flight& oldest = lane.flights[0];
-  const bool overdue = now_ns - oldest.since_ns > 4 * oldest.charged_ns + run_ahead;
-  return queued <= run_ahead && !overdue;
+  t_lease = record;
+  hear_of_thread_end(record);
+  return record;
 }
 
-// What the node measured meanwhile; one process of the slice takes it in.
-void take_feedback(int device, uint64_t now_ns) {
-  const tw_vgpu_feedback& feedback = limits_page()->feedback[device];
-  tw_vgpu_device_usage& shared = usage()->devices[device];
-  const uint64_t sequence = tw_vgpu_load(&feedback.sequence);
-  uint64_t seen = tw_vgpu_load(&shared.feedback_sequence);
-  const bool stale = now_ns > tw_vgpu_load(&feedback.stamp_ns) + kFeedbackMaxAgeNs;
-  if (stale && tw_vgpu_load(&shared.shared)) tw_vgpu_store(&shared.shared, 0);
-  if (stale || sequence == seen) return;
-  if (!__atomic_compare_exchange_n(&shared.feedback_sequence, &seen, sequence, false, __ATOMIC_SEQ_CST,
-                                   __ATOMIC_SEQ_CST)) {
-    return;
-  }
-  const bool others = tw_vgpu_load(&feedback.others_permille) > kSharedAbovePermille;
-  const uint64_t busy = tw_vgpu_load(&feedback.slice_busy_ns), charged = tw_vgpu_load(&shared.charged_ns);
-  const uint64_t new_busy = busy - tw_vgpu_load(&shared.settled_slice_busy_ns);
-  const uint64_t new_charged = charged - tw_vgpu_load(&shared.settled_charged_ns);
-  tw_vgpu_store(&shared.settled_slice_busy_ns, busy);
-  tw_vgpu_store(&shared.settled_charged_ns, charged);
-  if (others && tw_vgpu_load(&shared.shared) && new_charged >= kLeastChargeToTrimNs) {
-    uint64_t trim = tw_vgpu_load(&shared.trim_permille);
-    if (trim == 0) trim = kFullTrim;
-    // Towards what would have been right, by at most a fifth per period: periods are short and their edges
-    // blurred.
-    const uint64_t wanted = trim * new_busy / new_charged;
-    trim = wanted < trim * 4 / 5 ? trim * 4 / 5 : wanted > trim * 5 / 4 ? trim * 5 / 4 : wanted;
-    trim = trim < kLowestTrim ? kLowestTrim : trim > kHighestTrim ? kHighestTrim : trim;
-    tw_vgpu_store(&shared.trim_permille, trim);
-  }
-  tw_vgpu_store(&shared.shared, others ? 1 : 0);
+uint64_t key_of(const Shape& shape) {
+  const uint64_t words[] = {shape.handle, shape.grid_xy, shape.grid_z_block_x, shape.block_yz};
+  return duration_key(words, 4);
+}
+
+// The thread's lease holds and pays for the launch too: all that was missing is that the thread knows the
+// kernel.
+bool spend_anew(Record& record, const Shape& shape, CUstream stream, const Duration& duration, int device) {
+  if (!duration.cost_ns || device != record.device) return false;
+  record.cached[Lease::place(shape)] = {shape, duration.cost_ns};
+  return spend(shape, stream);
 }
 
 // Tells the node that somebody waits for the share.
@@ -217,131 +166,295 @@ void note_wait(tw_vgpu_device_usage& shared, uint64_t now_ns) {
   tw_vgpu_store(&shared.last_wait_ns, now_ns);
 }
 
-bool is_capped(const tw_vgpu_device_limit& limit) {
-  return limit.compute_ceiling_permille > 0 && limit.compute_ceiling_permille < TW_VGPU_WHOLE;
-}
-
-// Puts the launch into the books and the lane. Called with the lock held.
-void admit(Ticket& ticket, Lane* lane, const Duration& duration, const tw_vgpu_device_limit& limit,
-           uint64_t now_ns) {
-  tw_vgpu_device_usage& shared = usage()->devices[ticket.device];
-  bucket_charge(&shared.share_used_until_ns, now_ns, static_cast<int64_t>(duration.mean_ns),
-                limit.compute_ceiling_permille);
-  const bool sampled = !duration.stable || duration.mean_ns >= kSampleBelowNs;
-  if (lane && lane->count < kMaxFlights && (sampled || lane->launches++ % kSampleEvery == 0)) {
-    ticket.start = take_event(*lane);
-    ticket.end = ticket.start ? take_event(*lane) : nullptr;
-  }
-  if (!ticket.end) {
-    ticket.start = nullptr;
-    tw_vgpu_count(&shared.charged_ns, duration.mean_ns);
-    return;
-  }
-  ticket.lane = lane->context;
-  lane->flights[lane->count++] = {ticket.start, ticket.end, ticket.key,           duration.mean_ns,
-                                  now_ns,       false,      duration.mean_ns != 0};
-}
-
-// One attempt; otherwise for how long to wait, and whether for the share or for work in flight.
+// One slow launch on its way.
 struct Attempt {
-  bool admitted = false;
-  bool for_flight = false;
-  uint64_t wait_ns = 0;
+  Record& record;
+  Lane* lane;
+  uint32_t device;
+  uint64_t key;
+  CUstream stream;
+  uint64_t user;
+  uint64_t flight_wait_ns = 0;
+  uint64_t turn = 0;
+  uint64_t grant_ns = 0;
+  bool peers = false;
+  bool mixed = false;  // the lease before went to several streams
+  Duration duration{};
 };
 
-Attempt try_admit(Ticket& ticket, const tw_vgpu_device_limit& limit, uint64_t context, uint64_t now_ns,
-                  bool ignore_flight) {
-  const Locked locked;
-  Lane* lane = find_lane(context);
-  if (lane) harvest(*lane, ticket.device, limit);
-  const Duration duration = g_durations.find(ticket.key);
-  if (is_capped(limit)) {
-    const uint64_t wait = bucket_wait_ns(&usage()->devices[ticket.device].share_used_until_ns, now_ns);
-    if (wait > 0) return {false, false, wait < kLongestSleepNs ? wait : kLongestSleepNs};
-    if (lane && !ignore_flight && !room_in_flight(*lane, duration, limit, now_ns))
-      return {false, true, kFlightSleepNs};
+// Puts a fence behind what the thread launched unmeasured, so that it can be settled and the next lease be
+// bounded.
+void fence(Attempt& attempt) {
+  Record& record = attempt.record;
+  attempt.mixed = record.other_streams != 0;
+  if (record.granted_ns == 0) return;
+  Lane* lane = attempt.lane;
+  const bool same = lane && record.context == lane->context && record.serial == lane->serial &&
+                    record.device == static_cast<int>(attempt.device) && record.stream == attempt.stream;
+  const uint16_t end = same ? take_event(*lane) : kNoEvent;
+  if (end == kNoEvent) return settle_unfenced(record, device_now_ns());
+  Flight flight;
+  flight.unmeasured_ns = record.granted_ns;
+  flight.taken_ns = record.limited ? record.granted_ns * record.trim / kFullTrim : 0;
+  flight.since_ns = device_now_ns();
+  flight.exclusive = record.other_streams == 0 && record.marker != kNoEvent;
+  flight.backlogged = flight.exclusive && is_pending(*lane, record.marker);
+  flight.recorded = record_event(*lane, end, attempt.stream);
+  flight.before = record.marker;
+  flight.end = end;
+  uint64_t id = 0;
+  if (!flight.recorded || !add_flight(*lane, flight, attempt.user, id, record.epoch_of_marker)) {
+    drop_event(*lane, end);
+    return settle_unfenced(record, flight.since_ns);
   }
-  admit(ticket, lane, duration, limit, now_ns);
-  return {true};
+  record.granted_ns = 0;
+  record.marker = share_event(*lane, end);
+}
+
+uint64_t sleep_from(uint64_t now_ns, uint64_t ns) {
+  device_sleep_ns(ns);
+  return device_now_ns() - now_ns;
+}
+
+uint64_t between(uint64_t least, uint64_t value, uint64_t most) {
+  return value < least ? least : value > most ? most : value;
+}
+
+// How much GPU time may be queued on top of what is in flight; 0 = none now.
+uint64_t room(const Attempt& attempt, const Share& share, const InFlight& flying, uint64_t peers_ns,
+              uint64_t now_ns) {
+  const uint64_t unit = attempt.duration.mean_ns;
+  if (flying.count == 0 && peers_ns == 0) return share.run_ahead_ns > unit ? share.run_ahead_ns : unit;
+  if (flying.full) return 0;
+  const bool overdue =
+      attempt.flight_wait_ns > kInFlightWaitNs && now_ns - flying.oldest_since_ns > 4 * flying.oldest_work_ns;
+  if (overdue) return unit ? unit : 1;
+  if (unit == 0 || flying.unlearned) return 0;
+  const uint64_t queued = flying.work_ns + peers_ns;
+  return queued + unit <= share.run_ahead_ns ? share.run_ahead_ns - queued : 0;
+}
+
+// Waits until nothing forbids to launch: pause, higher classes.
+bool held(const Share& share, tw_vgpu_device_usage& shared, uint64_t now_ns, uint64_t& yielded_ns) {
+  if (share.paused) {
+    tw_vgpu_count(&shared.paused_ns, sleep_from(now_ns, kPausedSleepNs));
+    return true;
+  }
+  if (share.yield_until_ns <= now_ns || yielded_ns >= TW_VGPU_YIELD_MAX_NS) return false;
+  const uint64_t waited = sleep_from(now_ns, between(1, share.yield_until_ns - now_ns, kLongestSleepNs));
+  yielded_ns += waited;
+  tw_vgpu_count(&shared.yielded_ns, waited);
+  note_wait(shared, now_ns);
+  return true;
+}
+
+// One try to get a grant; sleeps when there is none.
+bool try_grant(Attempt& attempt, const Share& share, tw_vgpu_device_usage& shared, uint64_t now_ns) {
+  uint64_t* bucket = &shared.share_used_until_ns;
+  bucket_rescale(bucket, &shared.share_permille, now_ns, share.permille);
+  if (const uint64_t wait = bucket_wait_ns(bucket, now_ns)) {
+    note_wait(shared, now_ns);
+    tw_vgpu_count(&shared.throttled_ns, sleep_from(now_ns, between(kLeastSleepNs, wait, kLongestSleepNs)));
+    return false;
+  }
+  const InFlight flying = attempt.lane ? in_flight(*attempt.lane) : InFlight{};
+  const uint64_t peers = peers_queued_ns(attempt.device, now_ns);
+  const uint64_t most = room(attempt, share, flying, peers, now_ns);
+  const uint64_t unit = attempt.duration.mean_ns;
+  if (most > 0 && unit == 0 && attempt.turn == 0) attempt.turn = take_turn(attempt.device, now_ns);
+  if (most == 0 || (unit == 0 && attempt.turn == 0 && attempt.flight_wait_ns <= kLongestTurnNs)) {
+    const uint64_t excess =
+        flying.work_ns + peers > share.run_ahead_ns ? flying.work_ns + peers - share.run_ahead_ns : 0;
+    attempt.flight_wait_ns += sleep_from(now_ns, between(kFlightSleepNs, excess / 2, kLongestSleepNs));
+    return false;
+  }
+  // Sizes vary, so that no kernel of a repeating sequence is always or never the measured one.
+  attempt.record.random = attempt.record.random * 1664525u + 1013904223u;
+  const uint64_t full = share.run_ahead_ns / kLeaseOfRunAhead;
+  const uint64_t lease =
+      (full - full / 4 + (attempt.record.random >> 16) % (full / 4 + 1)) / (g_threads ? g_threads : 1);
+  const uint64_t wanted = attempt.duration.unmeasured == 0 ? unit : unit + lease;
+  const uint64_t trim = alone_since(attempt.device, now_ns) ? kFullTrim : trim_of(shared);
+  const BucketGrant grant =
+      bucket_take(bucket, now_ns, credit_ns(attempt.device, now_ns), unit * trim / kFullTrim,
+                  (wanted < most ? wanted : most) * trim / kFullTrim, share.permille);
+  if (!grant.granted) return false;
+  attempt.record.trim = trim;
+  attempt.peers = peers > 0;
+  attempt.grant_ns = grant.gpu_ns * kFullTrim / trim;
+  if (attempt.grant_ns < unit) attempt.grant_ns = unit;
+  tw_vgpu_store(&usage()->books[attempt.device][books().slot()].queued_until_ns,
+                now_ns + flying.work_ns + attempt.grant_ns);
+  return true;
+}
+
+// Waits for a grant. Without a limit there is nothing to wait for but a pause.
+void get_grant(Attempt& attempt) {
+  tw_vgpu_device_usage& shared = usage()->devices[attempt.device];
+  uint64_t yielded_ns = 0;
+  while (true) {
+    const uint64_t now = device_now_ns();
+    const Share share = share_of(attempt.device, now);
+    if (held(share, shared, now, yielded_ns)) continue;
+    take_feedback(shared, limits_page()->feedback[attempt.device], now);
+    if (attempt.lane) harvest(*attempt.lane);
+    attempt.duration = g_durations.find(attempt.key);
+    attempt.record.limited = share.limited;
+    if (!share.limited) {
+      attempt.record.trim = kFullTrim;
+      attempt.grant_ns = attempt.duration.mean_ns + share.run_ahead_ns / kLeaseOfRunAhead;
+    } else if (!try_grant(attempt, share, shared, now)) {
+      continue;
+    }
+    tw_vgpu_store(&shared.last_launch_ns, now);
+    return;
+  }
+}
+
+void fill_lease(Attempt& attempt, uint64_t generation, uint32_t epoch) {
+  Record& record = attempt.record;
+  const uint64_t unit = attempt.duration.mean_ns;
+  record.device = static_cast<int>(attempt.device);
+  record.stream = attempt.stream;
+  record.other_streams = 0;
+  record.generation = generation;
+  record.epoch = epoch;
+  record.granted_ns = record.left_ns = attempt.grant_ns - unit;
+  record.granted_launches = record.left_launches =
+      __atomic_load_n(&g_captures, __ATOMIC_RELAXED) ? 0 : attempt.duration.unmeasured;
+}
+
+// Books the launch itself as a flight.
+void take_off(Attempt& attempt, Ticket& ticket) {
+  Lane* lane = attempt.lane;
+  Record& record = attempt.record;
+  tw_vgpu_count(&usage()->devices[attempt.device].launches, 1);
+  const uint64_t unit = attempt.duration.mean_ns;
+  const uint64_t taken = record.limited ? unit * record.trim / kFullTrim : 0;
+  const uint16_t start = lane ? take_event(*lane) : kNoEvent;
+  const uint16_t end = start != kNoEvent ? take_event(*lane) : kNoEvent;
+  if (end != kNoEvent && record_event(*lane, start, attempt.stream)) {
+    Flight flight;
+    flight.key = attempt.key;
+    flight.charged_ns = unit;
+    flight.taken_ns = taken;
+    flight.since_ns = device_now_ns();
+    flight.turn = attempt.turn;
+    flight.start = start;
+    flight.end = end;
+    flight.learned = unit != 0;
+    flight.ahead_ns = in_flight(*lane).work_ns;
+    flight.peers = attempt.peers;
+    flight.exclusive = !attempt.mixed;
+    if (add_flight(*lane, flight, attempt.user, ticket.flight, record.epoch_of_marker)) {
+      drop_marker(record);
+      record.context = lane->context;
+      record.serial = lane->serial;
+      record.marker = share_event(*lane, end);
+      ticket.lane = lane;
+      ticket.end = end;
+      return;
+    }
+  }
+  // It cannot be measured, so it is what it was expected to be.
+  if (end != kNoEvent) drop_event(*lane, end);
+  if (start != kNoEvent) drop_event(*lane, start);
+  end_turn(attempt.device, attempt.turn);
+  settle_charge(attempt.device, device_now_ns(), {taken, unit, 0, record.trim == kFullTrim});
 }
 
 }  // namespace
 
-Ticket begin_launch(uint64_t key, CUstream stream) {
+uint32_t g_lease_epoch = 1;
+__thread Lease* t_lease __attribute__((tls_model("initial-exec"))) = &g_no_lease;
+
+Ticket begin_launch(const Shape& shape, CUstream stream) {
   Ticket ticket;
-  ticket.key = key;
-  ticket.device = page_device_now();
-  if (ticket.device == kNotInSlice) {
+  const int device = page_device_now();
+  if (device == kNotInSlice) {
     count_refusal(0, TW_VGPU_REFUSED_DEVICE);
     ticket.refused = kNotPermitted;
   }
-  if (ticket.device < 0) return ticket;
-  tw_vgpu_device_usage& shared = usage()->devices[ticket.device];
-  tw_vgpu_count(&shared.launches, 1);
-  int capturing = 0;
-  if (events().capturing && events().capturing(stream, &capturing) == CUDA_SUCCESS && capturing) {
-    tw_vgpu_count(&shared.captured_launches, 1);
+  if (device < 0) return ticket;
+  Record* record = record_of_thread();
+  if (!record) {
+    ticket.refused = CUDA_ERROR_OUT_OF_MEMORY;
     return ticket;
   }
-  const uint64_t context = current_context();
-  uint64_t flight_wait_ns = 0;
-  while (true) {
-    uint32_t set_flags = 0;
-    const tw_vgpu_device_limit limit = device_limit(static_cast<uint32_t>(ticket.device), &set_flags);
-    const uint64_t now = device_now_ns();
-    if ((limit.flags | set_flags) & TW_VGPU_FLAG_PAUSED) {
-      device_sleep_ns(kPausedSleepNs);
-      tw_vgpu_count(&shared.paused_ns, device_now_ns() - now);
-      continue;
-    }
-    take_feedback(ticket.device, now);
-    const Attempt attempt = try_admit(ticket, limit, context, now, flight_wait_ns > kInFlightWaitNs);
-    if (attempt.admitted) {
-      tw_vgpu_store(&shared.last_launch_ns, now);
-      break;
-    }
-    if (!attempt.for_flight) note_wait(shared, now);
-    device_sleep_ns(attempt.wait_ns);
-    const uint64_t waited = device_now_ns() - now;
-    if (attempt.for_flight) flight_wait_ns += waited;
-    tw_vgpu_count(&shared.throttled_ns, waited);
+  const uint64_t key = key_of(shape);
+  const uint32_t epoch = __atomic_load_n(&g_lease_epoch, __ATOMIC_RELAXED);
+  const uint64_t generation = tw_vgpu_load(record->generation_word);
+  if (is_capturing(stream)) {
+    tw_vgpu_count(&usage()->devices[device].launches, 1);
+    tw_vgpu_count(&usage()->devices[device].captured_launches, 1);
+    return ticket;
   }
-  if (ticket.start) events().record(ticket.start, stream);
+  if (spend_anew(*record, shape, stream, g_durations.find(key), device)) return ticket;
+  return_lease(*record, device_now_ns());
+  const uint64_t context = current_context();
+  const auto on = static_cast<uint32_t>(device);
+  Attempt attempt{*record, lane_of(context, on),
+                  on,      key,
+                  stream,  reinterpret_cast<uint64_t>(record) ^ reinterpret_cast<uint64_t>(stream)};
+  fence(attempt);
+  get_grant(attempt);
+  fill_lease(attempt, generation, epoch);
+  if (attempt.duration.cost_ns) record->cached[Lease::place(shape)] = {shape, attempt.duration.cost_ns};
+  take_off(attempt, ticket);
   return ticket;
 }
 
 void end_launch(const Ticket& ticket, CUstream stream, bool launched) {
-  if (!ticket.start) return;
-  const bool recorded = launched && events().record(ticket.end, stream) == CUDA_SUCCESS;
-  const Locked locked;
-  Lane* lane = find_lane(ticket.lane);
-  for (uint32_t i = 0; lane && i < lane->count; ++i) {
-    if (lane->flights[i].start != ticket.start) continue;
-    lane->flights[i].recorded = true;
-    if (recorded) return;
-    // The driver refused the launch: nothing runs, so nothing is charged.
-    const Flight flight = lane->flights[i];
-    memmove(&lane->flights[i], &lane->flights[i + 1], (lane->count - i - 1) * sizeof(Flight));
-    --lane->count;
-    const tw_vgpu_device_limit limit = device_limit(static_cast<uint32_t>(ticket.device), nullptr);
-    bucket_charge(&usage()->devices[ticket.device].share_used_until_ns, device_now_ns(),
-                  -static_cast<int64_t>(flight.charged_ns), limit.compute_ceiling_permille);
-    keep_event(*lane, flight.start);
-    keep_event(*lane, flight.end);
+  if (ticket.flight == 0) return;
+  if (launched && record_event(*ticket.lane, ticket.end, stream)) {
+    mark_recorded(*ticket.lane, ticket.flight);
     return;
   }
+  // The driver refused the launch: nothing runs, so nothing is charged.
+  Flight flight;
+  Lane& lane = *ticket.lane;
+  if (!remove_flight(lane, ticket.flight, flight)) return;
+  end_turn(lane.device, flight.turn);
+  settle_charge(lane.device, device_now_ns(), {flight.taken_ns, 0, 0, true});
+  drop_event(lane, flight.start);
+  drop_event(lane, flight.end);
+}
+
+void capture_begins() {
+  __atomic_add_fetch(&g_captures, 1, __ATOMIC_RELAXED);
+  end_leases();
+}
+void capture_ends() {
+  if (__atomic_load_n(&g_captures, __ATOMIC_RELAXED) > 0)
+    __atomic_sub_fetch(&g_captures, 1, __ATOMIC_RELAXED);
+}
+
+void graph_changed(CUgraphExec graph) {
+  g_durations.doubt(key_of(shape_of(graph)));
+}
+void graph_gone(CUgraphExec graph) {
+  g_durations.forget(key_of(shape_of(graph)));
+  end_leases();
 }
 
 void forget_launches_of(uint64_t context) {
-  const Locked locked;
-  for (Lane& lane : g_lanes) {
-    if (lane.context == context && context != 0) memset(&lane, 0, sizeof(lane));
-  }
+  forget_lane(context);
+  end_leases();
 }
 
 void forget_launches() {
-  memset(g_lanes, 0, sizeof(g_lanes));
-  g_lock = 0;
+  t_lease = &g_no_lease;
+  g_records = nullptr;
+  g_records_lock = 0;
+  g_threads = 0;
+  g_captures = 0;
+  forget_lanes();
+}
+
+// At the end of the process in order, what its threads have counted is written down.
+__attribute__((destructor)) static void count_at_exit() {
+  const LockedRecords locked;
+  for (Record* record = g_records; record; record = record->next) count_launches(*record);
 }
 
 }  // namespace tweendeck::vgpu

@@ -1,0 +1,69 @@
+// What the node measures, against what the library estimated: the trim.
+//
+// With other tenants on the device a process cannot tell its own kernels' time from theirs. It charges what
+// it learned, and the node's figure (NVML, per process) says over some seconds by what factor that was off.
+// Outside of such times the trim is 1: a process alone measures exactly.
+//
+// Works on the words of a slice's usage page, so that its processes share one trim; whichever of them sees
+// new feedback first takes it in. A process that is killed in between leaves one period out.
+#pragma once
+
+#include <stdint.h>
+
+#include "vgpu/page.h"
+
+namespace tweendeck::vgpu {
+
+inline constexpr uint64_t kFeedbackMaxAgeNs = 1'000'000'000;
+inline constexpr uint64_t kFullTrim = 1000;
+inline constexpr uint64_t kLowestTrim = 250;
+inline constexpr uint64_t kHighestTrim = 20'000;
+inline constexpr uint64_t kLeastToTrimNs = 50'000'000;  // of GPU time; less says nothing about the ratio
+inline constexpr uint64_t kTrimKeeps = 7, kTrimOf = 8;  // how much of the window a new period leaves
+inline constexpr uint64_t kSharedAbovePermille = 10;
+
+inline uint64_t trim_of(const tw_vgpu_device_usage& shared) {
+  const uint64_t trim = tw_vgpu_load(&shared.trim_permille);
+  return trim == 0 ? kFullTrim : trim < kLowestTrim ? kLowestTrim : trim > kHighestTrim ? kHighestTrim : trim;
+}
+
+inline void take_feedback(tw_vgpu_device_usage& shared, const tw_vgpu_feedback& feedback, uint64_t now_ns) {
+  const uint64_t sequence = tw_vgpu_load(&feedback.sequence);
+  uint64_t seen = tw_vgpu_load(&shared.feedback_sequence);
+  const bool stale = now_ns > tw_vgpu_load(&feedback.stamp_ns) + kFeedbackMaxAgeNs;
+  if (stale && tw_vgpu_load(&shared.shared)) {
+    tw_vgpu_store(&shared.shared, 0);
+    tw_vgpu_store(&shared.trim_permille, 0);
+  }
+  if (stale || sequence == seen) return;
+  if (!__atomic_compare_exchange_n(&shared.feedback_sequence, &seen, sequence, false, __ATOMIC_SEQ_CST,
+                                   __ATOMIC_SEQ_CST))
+    return;
+  const uint64_t busy = tw_vgpu_load(&feedback.slice_busy_ns);
+  const uint64_t estimated = tw_vgpu_load(&shared.estimated_ns);
+  const uint64_t new_busy = busy - tw_vgpu_load(&shared.settled_slice_busy_ns);
+  const uint64_t new_estimated = estimated - tw_vgpu_load(&shared.settled_estimated_ns);
+  tw_vgpu_store(&shared.settled_slice_busy_ns, busy);
+  tw_vgpu_store(&shared.settled_estimated_ns, estimated);
+  const bool before = tw_vgpu_load(&shared.shared) != 0;
+  const bool others = tw_vgpu_load(&feedback.others_permille) > kSharedAbovePermille;
+  tw_vgpu_store(&shared.shared, others ? 1 : 0);
+  if (!others || !before) {
+    tw_vgpu_store(&shared.window_busy_ns, 0);
+    tw_vgpu_store(&shared.window_estimated_ns, 0);
+    if (!others) tw_vgpu_store(&shared.trim_permille, 0);
+    return;
+  }
+  const uint64_t window_busy = tw_vgpu_load(&shared.window_busy_ns) * kTrimKeeps / kTrimOf + new_busy;
+  const uint64_t window_estimated =
+      tw_vgpu_load(&shared.window_estimated_ns) * kTrimKeeps / kTrimOf + new_estimated;
+  tw_vgpu_store(&shared.window_busy_ns, window_busy);
+  tw_vgpu_store(&shared.window_estimated_ns, window_estimated);
+  if (window_estimated < kLeastToTrimNs) return;
+  const uint64_t trim = window_busy * kFullTrim / window_estimated;
+  tw_vgpu_store(&shared.trim_permille, trim < kLowestTrim    ? kLowestTrim
+                                       : trim > kHighestTrim ? kHighestTrim
+                                                             : trim);
+}
+
+}  // namespace tweendeck::vgpu
