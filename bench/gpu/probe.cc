@@ -2,8 +2,10 @@
 //
 //   gpu_probe info             device name, memory as the tenant sees it
 //   gpu_probe memory           allocates 64 MiB pieces until the driver (or the limit) refuses; prints the
-//   sum gpu_probe spin SECONDS US  launches kernels of US microseconds back to back; prints the share of the
-//   time they ran gpu_probe launch COUNT     nanoseconds of CPU time per launch of an empty kernel
+//                              sum
+//   gpu_probe spin SECONDS US  launches kernels of US microseconds back to back; prints the share of the time
+//                              they ran
+//   gpu_probe launch COUNT     nanoseconds of CPU time per launch of an empty kernel
 //
 // One JSON object on stdout. Needs only libc: the driver is opened at run time and declared here, no toolkit
 // needed. tw_spin spins until its duration in ns has passed on the device's own timer.

@@ -1,13 +1,13 @@
 // Counters, gauges and histograms with Prometheus text exposition (format version 0.0.4).
 //
 //   auto& requests = registry.counter("tweendeck_requests_total", "Requests by outcome.", {{"outcome",
-//   "ok"}}); requests.add();
+//     "ok"}});
+//   requests.add();
 //
 // Updating is lock-free and safe from any thread; looking a series up takes a lock, so keep the reference (it
 // stays valid as long as the registry). A family holds at most kMaxSeriesPerFamily series: further label sets
 // share one series with the label overflow="true", so that memory stays bounded. Names and units: base units,
-// `_total`,
-// `_seconds`, `_bytes`.
+// `_total`, `_seconds`, `_bytes`.
 #pragma once
 
 #include <atomic>

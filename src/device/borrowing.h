@@ -8,12 +8,11 @@
 // lent:
 //
 // - the reserve of a slice is the part of its floor that is kept free for it. It is the whole floor from the
-// first
-//   sign of work on, and shrinks only while the slice shows, with all of its floor at its disposal, that it
-//   needs less; so a slice that is slowed down by borrowers is not taken for one that wants little.
+//   first sign of work on, and shrinks only while the slice shows, with all of its floor at its disposal,
+//   that it needs less; so a slice that is slowed down by borrowers is not taken for one that wants little.
 // - what the reserves leave of the whole goes to the slices that want more, the highest priority first,
-// within
-//   one priority by weight, never above a ceiling. Everything that is wanted is given (work-conserving).
+//   within one priority by weight, never above a ceiling. Everything that is wanted is given
+//   (work-conserving).
 //
 // The sum of the grants is never above the whole, as long as the floors are not.
 #pragma once

@@ -168,12 +168,11 @@ Pick Router::Impl::hold_for(const Candidate& wanted, const Request& request, uin
 
 // Sticky until saturated. `gain` is what only the preferred endpoint holds, in tokens of this request.
 // - A conversation's own past lives in one place: computing it again elsewhere costs this request, whoever
-// comes to
-//   that endpoint next, and the conversation's next turns. So the endpoint is kept, or waited for where it is
-//   full, until it costs more than the best other one by `allowance`, which is in proportion to the gain.
+//   comes to that endpoint next, and the conversation's next turns. So the endpoint is kept, or waited for
+//   where it is full, until it costs more than the best other one by `allowance`, which is in proportion to
+//   the gain.
 // - A first part that several conversations share is worth having on every replica: it only counts as what it
-// costs
-//   now, and is waited for only where it is so long that computing it alone would saturate a replica.
+//   costs now, and is waited for only where it is so long that computing it alone would saturate a replica.
 Pick Router::Impl::choose_by_prefix(const Request& request, Nanos now) {
   const Candidate* wanted = preferred();
   const Candidate* other = cheapest_free(wanted);

@@ -2,7 +2,7 @@
  *
  *   limits  one file per slice, written by the node only, mapped read-only by the tenant.
  *   usage   one file per slice, shared by all processes of the slice and writable by them. Never trusted
- * alone: the node compares it with what the driver reports per process.
+ *           alone: the node compares it with what the driver reports per process.
  *
  * Layout is fixed and versioned: sizes and offsets are asserted below, new fields take reserved space, and a
  * reader accepts any page whose abi_min <= TW_VGPU_ABI. All multi-byte fields are little-endian and naturally
@@ -11,10 +11,11 @@
  *
  * No field is protected by a lock, so a process can be killed at any instruction:
  * - limits: two sets and a generation. The writer fills the set that is not in use, then publishes generation
- * + 1.
+ *   + 1.
  * - slots: a process owns a slot by its pid and start time in one word, and holds the slot's mark: a write
- * lock (open-file-description lock) on byte TW_VGPU_MARKS_OFFSET + index of the usage page's file, behind its
- * end. The kernel takes the mark back when the process ends, so its death is seen from every pid namespace.
+ *   lock (open-file-description lock) on byte TW_VGPU_MARKS_OFFSET + index of the usage page's file, behind
+ *   its end. The kernel takes the mark back when the process ends, so its death is seen from every pid
+ *   namespace.
  * Any peer or the node frees the slot of a dead process by one compare-and-swap; what it held is gone with
  * it, because
  * - memory: the slice's total is the sum of its slots' books. There is no separate total that could drift.

@@ -2,7 +2,7 @@
 // page all come, so that they cannot disagree.
 //
 //   Command stop{.name = "stop", .summary = "...", .args = {{.name = "NAME", .complete =
-//   Complete::Deployment}},
+//     Complete::Deployment}},
 //                .flags = {{.name = "drain", .kind = FlagKind::Duration, .fallback = "30s", .help = "..."}},
 //                .run = run_stop};
 //

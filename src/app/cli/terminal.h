@@ -1,9 +1,8 @@
 // What commands write, and how: colours, tables, progress, errors.
 //
 // Results go to stdout, everything else to stderr. Colour needs a terminal and neither NO_COLOR, TERM=dumb
-// nor
-// --no-color (CLICOLOR_FORCE forces it); it never carries meaning alone. Progress overprints one line on a
-// terminal and writes one line per change elsewhere. One thread only.
+// nor --no-color (CLICOLOR_FORCE forces it); it never carries meaning alone. Progress overprints one line on
+// a terminal and writes one line per change elsewhere. One thread only.
 #pragma once
 
 #include <cstdio>

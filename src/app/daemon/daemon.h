@@ -1,7 +1,8 @@
 // The daemon of one machine: every room composed, from the state lock to the gateway.
 //
 //   Result<std::unique_ptr<Daemon>> daemon = Daemon::start(config);   // running; replicas adopted; gateway
-//   listens while (...) { (*daemon)->housekeep(); ... }                       // about once a second
+//                                                                     // listens
+//   while (...) { (*daemon)->housekeep(); ... }                       // about once a second
 //   (*daemon)->stop(StopMode::KeepReplicas, drain);
 //
 // Start order: state lock, devices (recovered), controller (replicas adopted), gateway, local API. So whoever

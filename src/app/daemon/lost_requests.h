@@ -2,8 +2,9 @@
 // request.
 //
 //   requests.add(lost);                                     // on the gateway's loop; never waits for the
-//   disk for (const LostRequestsEvent& event : requests.take(now)) controller.record_event(...);   // on
-//   another thread
+//                                                           // disk
+//   for (const LostRequestsEvent& event : requests.take(now)) controller.record_event(...); // on another
+//     thread
 //
 // At most kMaxReplicas replicas are counted between two calls of take(); requests of further ones are left
 // out.

@@ -3,7 +3,7 @@
 //   auto store = StateStore::open(state_dir);                       // takes the state's lock
 //   auto controller = Controller::start(config, ports, **store, catalog, clock);
 //   (*controller)->apply({spec});                                   // returns when it is stored, not when it
-//   is ready
+//                                                                   // is ready
 //
 // One thread of its own runs the engine (serving/plan.h) on every change and at least every kTickInterval; it
 // alone calls the slice and endpoint ports and starts processes. Every public function is safe from any

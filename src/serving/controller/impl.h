@@ -1,6 +1,6 @@
 // Inside of the controller. Who may touch what:
 //   - `replicas` and everything below "the loop's own": only the controller's thread (and start(), before it
-//   runs);
+//     runs);
 //   - `deployments`, `views`, `changes`: under `mutex`;
 //   - the store, the catalog and the prober are safe by themselves.
 #pragma once

@@ -2,12 +2,14 @@
 // signals.
 //
 // lock       byte 0 is write-locked by the shim, byte 1 read-locked by the engine and inherited by all its
-// children
+//            children
 //            (open file description locks). No lock on either byte = no process of the replica exists.
 // launch.json  written before the engine runs:
-// {"launch","pid","start_ticks","engine_pid","engine_start_ticks","port"} exit.json    written at the end:
-// {"launch","code","signal","wall_ns","stopped","error","dropped_log_bytes","tail"} log, log.1   the engine's
-// stdout and stderr work/        the engine's working directory; it writes status.json there
+//              {"launch","pid","start_ticks","engine_pid","engine_start_ticks","port"}
+// exit.json    written at the end:
+//              {"launch","code","signal","wall_ns","stopped","error","dropped_log_bytes","tail"}
+// log, log.1   the engine's stdout and stderr
+// work/        the engine's working directory; it writes status.json there
 //
 // A shim whose parent dies before launch.json is complete dies with it, so a process without a record cannot
 // outlive the daemon that started it.

@@ -1,6 +1,6 @@
-// GGUF sanity check: enough to tell a damaged or foreign file before a model server is started on it.
-// Layout (version 2 and 3, little endian): "GGUF", u32 version, u64 tensor count, u64 key-value count, then
-// the key-values, the tensor infos, padding, and the tensor data.
+// GGUF sanity check: enough to tell a damaged or foreign file before a model server is started on it. Layout
+// (version 2 and 3, little endian): "GGUF", u32 version, u64 tensor count, u64 key-value count, then the
+// key-values, the tensor infos, padding, and the tensor data.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>

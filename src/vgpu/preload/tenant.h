@@ -60,9 +60,8 @@ inline uint64_t memory_limit(uint32_t index) {
   return tw_vgpu_load(&ready::g_limits->sets[generation & 1].devices[index].memory_bytes);
 }
 
-// Index in the pages of a CUDA device, of the current context's device, or of an NVML device.
-// kNotInSlice = the slice does not have it; kNoDevice = there is none (no context, bad handle): the driver
-// shall say so.
+// Index in the pages of a CUDA device, of the current context's device, or of an NVML device. kNotInSlice =
+// the slice does not have it; kNoDevice = there is none (no context, bad handle): the driver shall say so.
 inline constexpr int kNotInSlice = -1;
 inline constexpr int kNoDevice = -2;
 // A process that has one device needs no context to know which; the driver is not asked.
