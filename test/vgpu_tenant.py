@@ -31,6 +31,8 @@ class Cuda:
         status = ctypes.c_int()
         self.check(self.library.cuGetProcAddress_v2(name.encode(), ctypes.byref(address), version,
                                                     ctypes.c_uint64(self.flags), ctypes.byref(status)))
+        if not address.value:
+            raise ValueError(f"the driver has no {name}")
         return ctypes.CFUNCTYPE(ctypes.c_int)(address.value)
 
     def call(self, name, version, *args):
@@ -132,6 +134,12 @@ def main():
             answer = fill(cuda, *args)
         elif command == "spin":
             answer = spin_for(cuda, *args)
+        elif command == "path":
+            import vgpu_paths
+            try:
+                answer = vgpu_paths.exercise(cuda, *args)
+            except vgpu_paths.Missing as missing:
+                answer = str(missing)
         elif command == "churn":
             answer = churn(cuda, *args)
         elif command == "reset":

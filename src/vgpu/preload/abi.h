@@ -83,6 +83,7 @@ inline constexpr nvmlReturn_t NVML_SUCCESS = 0;
 inline constexpr nvmlReturn_t NVML_ERROR_FUNCTION_NOT_FOUND = 13;
 
 inline constexpr nvmlReturn_t NVML_ERROR_INVALID_ARGUMENT = 2;
+inline constexpr nvmlReturn_t NVML_ERROR_NOT_FOUND = 6;
 inline constexpr nvmlReturn_t NVML_ERROR_INSUFFICIENT_SIZE = 7;
 
 // Of a running process; the second form is that of _v2 and _v3.
@@ -96,6 +97,34 @@ struct nvmlProcessInfo_t {
   unsigned gpu_instance, compute_instance;
 };
 static_assert(sizeof(nvmlProcessInfo_v1_t) == 16 && sizeof(nvmlProcessInfo_t) == 24);
+
+struct nvmlProcessDetail_t {
+  unsigned pid;
+  unsigned long long memory_bytes;
+  unsigned gpu_instance, compute_instance;
+  unsigned long long protected_bytes;
+};
+struct nvmlProcessDetailList_t {
+  unsigned version, mode, count;
+  nvmlProcessDetail_t* processes;
+};
+struct nvmlProcessSample_t {
+  unsigned pid;
+  unsigned long long time_us;
+  unsigned sm, memory, encoder, decoder;
+};
+struct nvmlProcessUsage_t {
+  unsigned long long time_us;
+  unsigned pid, sm, memory, encoder, decoder, jpeg, optical_flow;
+};
+struct nvmlProcessesUsage_t {
+  unsigned version, count;
+  unsigned long long since;
+  nvmlProcessUsage_t* rows;
+};
+static_assert(sizeof(nvmlProcessDetail_t) == 32 && sizeof(nvmlProcessDetailList_t) == 24 &&
+              sizeof(nvmlProcessSample_t) == 32 && sizeof(nvmlProcessUsage_t) == 40 &&
+              sizeof(nvmlProcessesUsage_t) == 24);
 
 struct nvmlMemory_t {
   unsigned long long total, free, used;

@@ -1,0 +1,129 @@
+"""Every way to get device memory stays within the slice, and every view shows it: the table of driver calls at work."""
+import json
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from conftest import BUILD, ROOT
+from softgpu_clients_test import WORKER
+from vgpu_harness import MIB, OUT_OF_MEMORY, OWN, SYSTEM_NOT_READY, TENANT, gpu, make  # noqa: F401
+from vgpu_paths import PATHS, UNIT
+
+UNCLASSIFIED_OFFSET = 40  # of the counter in the usage page
+CHECK = ROOT / "scripts" / "check-libcuda"
+
+
+@pytest.mark.parametrize("flags", [0, 2])
+@pytest.mark.parametrize("path", PATHS)
+def test_the_limit_is_exact_on_every_path(make, path, flags):
+    slice_of = make(16 * UNIT)
+    tenant = make.tenant(slice_of, flags)
+    answer = tenant.do("path", path)
+    if isinstance(answer, str):
+        pytest.skip(f"the software GPU has no {answer} yet")
+    assert answer == [16, OUT_OF_MEMORY, 1, 16]
+    assert slice_of.used() == 0
+
+
+def test_one_byte_less_is_one_unit_less(make):
+    tenant = make.tenant(make(16 * UNIT - 1))
+    assert tenant.do("path", "linear") == [15, OUT_OF_MEMORY, 1, 15]
+
+
+def test_a_small_allocation_counts_as_what_the_driver_takes(make):
+    slice_of = make(1 * MIB)
+    tenant = make.tenant(slice_of)
+    assert tenant.do("alloc", 1)[0] == 0
+    assert slice_of.used() == 512
+    assert tenant.do("fill", 1) == [MIB // 512 - 1, OUT_OF_MEMORY]
+
+
+def test_a_context_that_does_not_fit_is_refused(make):
+    slice_of = make(1, processes=0)
+    run = subprocess.run([sys.executable, TENANT], env=slice_of.environment(), input="", capture_output=True, text=True)
+    assert f"CUDA error {OUT_OF_MEMORY}" in run.stderr
+
+
+def script(slice_of, *command):
+    run = subprocess.run([sys.executable, *command], env=slice_of.environment(), capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stdout + run.stderr
+    return run.stdout
+
+
+@pytest.fixture
+def busy(make):
+    """Two slices of a card with a process each: (slice, worker of it, worker of the other)."""
+    slices = [make(1024 * MIB), make(4096 * MIB)]
+    workers = []
+    for one, size in zip(slices, (300 * MIB, 2000 * MIB)):
+        workers.append(subprocess.Popen([sys.executable, "-c", WORKER, str(size)], env=one.environment(), text=True,
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+        assert workers[-1].stdout.readline() == "ready\n"
+    yield slices[0], *workers
+    for worker in workers:
+        worker.kill()
+        worker.wait()
+        worker.stdin.close()
+        worker.stdout.close()
+
+
+def test_nvml_lists_the_processes_of_the_slice(busy):
+    pytest.importorskip("pynvml")
+    slice_of, mine, _ = busy
+    shown = json.loads(script(slice_of, "-c", textwrap.dedent("""
+        import json, pynvml as n
+        n.nvmlInit()
+        h = n.nvmlDeviceGetHandleByIndex(0)
+        lists = [f(h) for f in (n.nvmlDeviceGetComputeRunningProcesses, n.nvmlDeviceGetComputeRunningProcesses_v2,
+                                n.nvmlDeviceGetGraphicsRunningProcesses)]
+        try: samples = [s.pid for s in n.nvmlDeviceGetProcessUtilization(h, 0)]
+        except n.NVMLError as error: samples = error.value
+        m = n.nvmlDeviceGetMemoryInfo(h)
+        print(json.dumps([[[(p.pid, p.usedGpuMemory) for p in l] for l in lists], samples, [m.total, m.used]]))""")))
+    own = [[mine.pid, 300 * MIB + OWN]]
+    assert shown[0] == [own, own, []]
+    assert shown[1] in ([mine.pid], 6)  # sampled six times a second; none yet is "not found"
+    assert shown[2] == [1024 * MIB + OWN, 300 * MIB + OWN]
+
+
+def test_nvitop_shows_the_slice(busy):
+    pytest.importorskip("nvitop")
+    slice_of, mine, other = busy
+    text = script(slice_of, "-m", "nvitop", "--once")
+    assert str(mine.pid) in text and str(other.pid) not in text
+    assert "558.0MiB / 1282MiB" in " ".join(text.split()), text
+
+
+def test_gpustat_shows_the_slice(busy):
+    pytest.importorskip("gpustat")
+    slice_of, mine, _ = busy
+    shown = json.loads(script(slice_of, "-m", "gpustat", "--json"))["gpus"][0]
+    assert (shown["memory.used"], shown["memory.total"]) == (558, 1282)
+    assert [(p["pid"], p["gpu_memory_usage"]) for p in shown["processes"]] == [(mine.pid, 558)]
+
+
+def test_the_software_gpus_driver_is_fully_classified():
+    run = subprocess.run([CHECK, BUILD / "lib" / "softgpu" / "libcuda.so.1"], capture_output=True, text=True)
+    assert run.returncode == 0 and " 0 unclassified" in run.stdout, run.stdout + run.stderr
+
+
+def test_the_check_finds_a_function_that_the_table_does_not_know(tmp_path):
+    source, library = tmp_path / "driver.c", tmp_path / "libcuda.so.1"
+    source.write_text("int cuInit(void) { return 0; }\nint cuMemAllocQuantum_v9(void) { return 0; }\nint other(void) { return 0; }\n")
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, source], check=True)
+    run = subprocess.run([CHECK, library], capture_output=True, text=True)
+    assert run.returncode == 1
+    assert "unclassified cuMemAllocQuantum_v9" in run.stdout and "other" not in run.stdout
+
+
+def test_unknown_functions_pass_and_are_counted(make):
+    slice_of = make(16 * UNIT)
+    code = ("import ctypes; cuda = ctypes.CDLL('libcuda.so.1'); cuda.cuInit(0)\n"
+            "print(hasattr(cuda, 'cuDeviceGetCount'), hasattr(cuda, 'cuMemAllocQuantum_v9'))")
+    assert script(slice_of, "-c", code).split() == ["True", "False"]
+    with slice_of.usage.open("rb") as page:
+        page.seek(UNCLASSIFIED_OFFSET)
+        assert int.from_bytes(page.read(8), "little") == 1
