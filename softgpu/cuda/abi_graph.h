@@ -1,7 +1,7 @@
 // Graphs, stream capture and host functions: our own declarations of that part of the CUDA driver ABI.
 #pragma once
 
-#include "softgpu/cuda/abi.h"
+#include "softgpu/cuda/abi_memory.h"
 
 using CUgraph = struct CUgraph_st*;
 using CUgraphNode = struct CUgraphNode_st*;
@@ -62,32 +62,6 @@ struct CUDA_HOST_NODE_PARAMS {
   CUhostFn function;
   void* data;
 };
-
-struct CUmemLocation {
-  int type;
-  int id;
-};
-inline constexpr int kLocationDevice = 1;
-inline constexpr int kLocationHost = 2;
-
-struct CUmemAccessDesc {
-  CUmemLocation location;
-  int flags;
-};
-inline constexpr int kAccessNone = 0;
-inline constexpr int kAccessRead = 1;
-inline constexpr int kAccessReadWrite = 3;
-
-struct CUmemPoolProps {
-  int allocation_type;
-  int handle_types;
-  CUmemLocation location;
-  void* security_attributes;
-  size_t max_bytes;
-  unsigned short usage;
-  unsigned char reserved[54];
-};
-static_assert(sizeof(CUmemPoolProps) == 88);
 
 struct CUDA_MEM_ALLOC_NODE_PARAMS {
   CUmemPoolProps pool;

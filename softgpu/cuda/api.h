@@ -6,6 +6,7 @@
 
 #include "softgpu/cuda/abi.h"
 #include "softgpu/cuda/api_graph.h"
+#include "softgpu/cuda/api_memory.h"
 
 // device.cc
 TW_EXPORT CUresult cuInit(unsigned flags);

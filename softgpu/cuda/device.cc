@@ -73,14 +73,20 @@ int64_t attribute_value(const CardInfo& card, int id) {
       {80, 1},                                   // LOCAL_L1_CACHE_SUPPORTED
       {81, card.shared_memory_per_sm},           // MAX_SHARED_MEMORY_PER_MULTIPROCESSOR
       {82, 65536},                               // MAX_REGISTERS_PER_MULTIPROCESSOR
+      {83, 1},                                   // MANAGED_MEMORY
       {87, 2},                                   // SINGLE_TO_DOUBLE_PRECISION_PERF_RATIO
       {90, 1},                                   // COMPUTE_PREEMPTION_SUPPORTED
       {91, 1},                                   // CAN_USE_HOST_POINTER_FOR_REGISTERED_MEM
+      {95, 1},                                   // COOPERATIVE_LAUNCH
       {97, card.shared_memory_per_block_optin},  // MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
       {99, 1},                                   // HOST_REGISTER_SUPPORTED
+      {102, 1},                                  // VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED
+      {103, 1},                                  // HANDLE_TYPE_POSIX_FILE_DESCRIPTOR_SUPPORTED
       {106, kMaxBlocksPerSm},                    // MAX_BLOCKS_PER_MULTIPROCESSOR
       {111, 1024},                               // RESERVED_SHARED_MEMORY_PER_BLOCK
       {113, 1},                                  // READ_ONLY_HOST_REGISTER_SUPPORTED
+      {115, 1},                                  // MEMORY_POOLS_SUPPORTED
+      {120, card.compute_major >= 9 ? 1 : 0},    // CLUSTER_LAUNCH
       {126, 1},                                  // MEM_SYNC_DOMAIN_COUNT
       {131, card.numa_node},                     // NUMA_ID
       {134, card.numa_node},                     // HOST_NUMA_ID

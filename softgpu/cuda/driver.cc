@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "softgpu/cuda/capture.h"
+#include "softgpu/cuda/pool.h"
 #include "softgpu/model/cards.h"
 
 namespace tweendeck::softgpu {
@@ -116,15 +117,19 @@ Device* Driver::device(int ordinal) {
   return &devices_[static_cast<size_t>(ordinal)];
 }
 
+DeviceMemory* Driver::memory_of(int ordinal) {
+  Device& own = devices_[static_cast<size_t>(ordinal)];
+  if (DeviceMemory* known = own.known.load(std::memory_order_acquire)) return known;
+  std::lock_guard guard(mutex);
+  if (own.memory == nullptr) own.memory = DeviceMemory::create(model_->info(own.card).memory_bytes);
+  own.known.store(own.memory.get(), std::memory_order_release);
+  return own.memory.get();
+}
+
 Context* Driver::create_context(int ordinal, unsigned flags, bool primary) {
   Device& device = devices_[static_cast<size_t>(ordinal)];
-  if (!client_->reserve(device.card, kContextBytes)) return nullptr;
+  if (memory_of(ordinal) == nullptr || !client_->reserve(device.card, kContextBytes)) return nullptr;
   std::lock_guard guard(mutex);
-  if (device.memory == nullptr) device.memory = DeviceMemory::create(model_->info(device.card).memory_bytes);
-  if (device.memory == nullptr) {
-    client_->release(device.card, kContextBytes);
-    return nullptr;
-  }
   client_->add_context(device.card);
   Context& context = context_storage_.emplace_back();
   context.device = ordinal;
@@ -151,10 +156,20 @@ void Driver::destroy_context(Context* context) {
     context->streams.clear();
   }
   while (!context->modules.empty()) unload_module(*context->modules.begin());
+  close_imports(*context);
+  if (context->primary) empty_pools(context->device);
   for (const auto& range : device.memory->of_context(context)) {
     device.memory->free(range.address);
     client_->release(device.card, range.charged);
   }
+  std::vector<CUdeviceptr> owned;
+  {
+    std::lock_guard guard(mutex);
+    for (const auto& [address, memory] : managed) {
+      if (memory.context == context) owned.push_back(address);
+    }
+  }
+  for (const CUdeviceptr address : owned) free_managed(address);
   client_->release(device.card, kContextBytes);
   client_->remove_context(device.card);
 }
@@ -263,14 +278,19 @@ Function* Driver::function(Module* module, const char* name) {
 
 DeviceMemory* Driver::find_memory(CUdeviceptr address) {
   for (Device& device : devices_) {
-    if (device.memory != nullptr && device.memory->contains(address)) return device.memory.get();
+    DeviceMemory* memory = device.known.load(std::memory_order_acquire);
+    if (memory != nullptr && memory->contains(address)) return memory;
   }
   return nullptr;
 }
 
 char* Driver::translate(CUdeviceptr address, size_t bytes) {
-  DeviceMemory* memory = find_memory(address);
-  return memory == nullptr ? nullptr : memory->host(address, bytes);
+  if (DeviceMemory* memory = find_memory(address)) return memory->host(address, bytes);
+  std::lock_guard guard(mutex);
+  const auto found = find_managed(address);
+  if (found == managed.end() || bytes > found->first + found->second.bytes - address) return nullptr;
+  // NOLINTNEXTLINE(performance-no-int-to-ptr)
+  return reinterpret_cast<char*>(address);
 }
 
 char* Driver::any_bytes(uint64_t address, size_t bytes) {

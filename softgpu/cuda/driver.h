@@ -99,7 +99,8 @@ struct Context {
 
 struct Device {
   uint32_t card = 0;
-  std::unique_ptr<DeviceMemory> memory;
+  std::unique_ptr<DeviceMemory> memory;  // made when it is first needed
+  std::atomic<DeviceMemory*> known{nullptr};
   Context* primary = nullptr;
   unsigned primary_references = 0;
   unsigned primary_flags = 0;
@@ -118,6 +119,7 @@ class Driver {
 
   // Contexts. `create` charges kContextBytes; nullptr = out of memory.
   Context* create_context(int device, unsigned flags, bool primary);
+  DeviceMemory* memory_of(int device);  // nullptr: no address space is left
   void destroy_context(Context* context);
   bool is_context(const Context* context);
 
@@ -135,7 +137,17 @@ class Driver {
   // An address of either kind as bytes of this process; nullptr for a device address outside any allocation.
   char* any_bytes(uint64_t address, size_t bytes);
 
-  std::mutex mutex;  // guards contexts, devices' primary contexts, modules, host allocations
+  struct Managed {
+    size_t bytes = 0;
+    uint64_t charged = 0;
+    Context* context = nullptr;
+  };
+  using ManagedMap = std::map<CUdeviceptr, Managed>;
+  ManagedMap::iterator find_managed(CUdeviceptr address);  // `mutex` is held
+  bool free_managed(CUdeviceptr address);
+
+  std::mutex mutex;  // guards contexts, devices' primary contexts, modules, host and managed memory
+  ManagedMap managed;
   std::unordered_map<const void*, size_t> host_allocations;
   std::unordered_map<const void*, size_t> host_registrations;
 
@@ -146,7 +158,7 @@ class Driver {
 
   std::unique_ptr<Model> model_;
   std::unique_ptr<Client> client_;
-  std::vector<Device> devices_;
+  std::deque<Device> devices_;
   std::set<Context*> contexts_;
   std::set<Module*> modules_;
   std::deque<Context>
@@ -157,6 +169,10 @@ class Driver {
   std::vector<Event*> free_events_;
   uint64_t next_id_ = 1;
 };
+
+void close_imports(const Context& context);  // ipc.cc
+// vmm.cc; false: nothing is mapped there.
+bool describe_mapping(CUdeviceptr address, int& device, uint64_t& start, uint64_t& bytes, int& handle_types);
 
 // The calling thread's context stack.
 std::vector<Context*>& context_stack();

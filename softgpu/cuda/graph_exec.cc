@@ -6,6 +6,7 @@
 #include "softgpu/cuda/driver.h"
 #include "softgpu/cuda/forms.h"
 #include "softgpu/cuda/graph.h"
+#include "softgpu/cuda/graph_memory.h"
 
 using namespace tweendeck::softgpu;
 
@@ -69,6 +70,12 @@ CUresult launch_graph(GraphExec& exec, Stream& stream) {
   std::lock_guard guard(exec.mutex);
   if (exec.context != nullptr && exec.context->device != stream.context->device)
     return CUDA_ERROR_INVALID_VALUE;
+  const bool again = (exec.flags & kInstantiateAutoFree) != 0;
+  for (const ExecNode& node : exec.nodes) {
+    const auto* memory = std::get_if<AllocOperation>(&node.operation);
+    if (memory == nullptr) continue;
+    if (CUresult error = allocate(memory->allocation, again); error != CUDA_SUCCESS) return error;
+  }
   for (const ExecNode& node : exec.nodes) {
     if (!std::holds_alternative<EventWaitOperation>(node.operation)) continue;
     if (CUresult error = run_now(stream, node.operation); error != CUDA_SUCCESS) return error;

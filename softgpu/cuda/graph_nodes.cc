@@ -4,6 +4,7 @@
 #include "softgpu/cuda/api.h"
 #include "softgpu/cuda/driver.h"
 #include "softgpu/cuda/graph.h"
+#include "softgpu/cuda/graph_memory.h"
 
 using namespace tweendeck::softgpu;
 
@@ -102,6 +103,13 @@ CUresult make_event(CUevent handle, Kind& operation) {
   return handle == nullptr || !operation.event->alive.load() ? CUDA_ERROR_INVALID_HANDLE : CUDA_SUCCESS;
 }
 
+CUresult check_freeable(CUdeviceptr address) {
+  TW_DRIVER(driver);
+  DeviceMemory* memory = driver->find_memory(address);
+  const auto range = memory == nullptr ? std::nullopt : memory->find(address);
+  return range && range->address == address ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+
 template <class Kind, class Make>
 CUresult make(Operation& operation, Make make_own) {
   Kind own;
@@ -130,6 +138,11 @@ CUresult make_any(const CUgraphNodeParams* p, Operation& operation) {
       return make<EventWaitOperation>(operation, [&](auto& own) { return make_event(p->event, own); });
     case kNodeEventRecord:
       return make<EventRecordOperation>(operation, [&](auto& own) { return make_event(p->event, own); });
+    case kNodeMemAlloc:
+      return make<AllocOperation>(operation, [&](auto& own) { return make_alloc(&p->alloc, own); });
+    case kNodeMemFree:
+      operation = FreeOperation{p->free};
+      return check_freeable(p->free);
     default:
       return CUDA_ERROR_NOT_SUPPORTED;  // external semaphores, conditional nodes, batches
   }
@@ -331,6 +344,35 @@ CUresult cuGraphExecEventWaitNodeSetEvent(CUgraphExec exec, CUgraphNode node, CU
   return set_exec_kind<EventWaitOperation>(exec, node, [&](auto& own) { return make_event(event, own); });
 }
 
+// --- memory
+
+CUresult cuGraphAddMemAllocNode(CUgraphNode* out, CUgraph graph, const CUgraphNode* dependencies,
+                                size_t count, CUDA_MEM_ALLOC_NODE_PARAMS* p) {
+  AllocOperation operation;
+  if (CUresult error = make_alloc(p, operation); error != CUDA_SUCCESS) return error;
+  p->address = operation.allocation->address;
+  return add(out, graph, dependencies, count, operation);
+}
+CUresult cuGraphMemAllocNodeGetParams(CUgraphNode handle, CUDA_MEM_ALLOC_NODE_PARAMS* out) {
+  if (out == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  return with<AllocOperation>(handle, [&](const AllocOperation& own, Node&) {
+    describe_alloc(own, *out);
+    return CUDA_SUCCESS;
+  });
+}
+CUresult cuGraphAddMemFreeNode(CUgraphNode* out, CUgraph graph, const CUgraphNode* dependencies, size_t count,
+                               CUdeviceptr address) {
+  if (CUresult error = check_freeable(address); error != CUDA_SUCCESS) return error;
+  return add(out, graph, dependencies, count, FreeOperation{address});
+}
+CUresult cuGraphMemFreeNodeGetParams(CUgraphNode handle, CUdeviceptr* out) {
+  if (out == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  return with<FreeOperation>(handle, [&](const FreeOperation& own, Node&) {
+    *out = own.address;
+    return CUDA_SUCCESS;
+  });
+}
+
 // --- any kind
 
 CUresult cuGraphAddNode(CUgraphNode* out, CUgraph graph, const CUgraphNode* dependencies, size_t count,
@@ -338,9 +380,9 @@ CUresult cuGraphAddNode(CUgraphNode* out, CUgraph graph, const CUgraphNode* depe
   Operation operation;
   if (CUresult error = make_any(p, operation); error != CUDA_SUCCESS) return error;
   const CUresult result = add(out, graph, dependencies, count, operation);
-  if (result == CUDA_SUCCESS && p->type == kNodeGraph) {
-    p->child.graph = handle_of(std::get<ChildOperation>(operation).graph.get());
-  }
+  if (result != CUDA_SUCCESS) return result;
+  if (p->type == kNodeGraph) p->child.graph = handle_of(std::get<ChildOperation>(operation).graph.get());
+  if (p->type == kNodeMemAlloc) p->alloc.address = std::get<AllocOperation>(operation).allocation->address;
   return result;
 }
 CUresult cuGraphAddNode_v2(CUgraphNode* out, CUgraph graph, const CUgraphNode* dependencies,
@@ -353,7 +395,7 @@ CUresult cuGraphNodeSetParams(CUgraphNode handle, CUgraphNodeParams* p) {
   std::lock_guard guard(Graphs::get().mutex);
   Node* node = Graphs::get().find(handle);
   const bool fits = node != nullptr && node->operation.index() == operation.index();
-  if (!fits || p->type == kNodeGraph) return CUDA_ERROR_INVALID_VALUE;
+  if (!fits || p->type == kNodeGraph || p->type == kNodeMemAlloc) return CUDA_ERROR_INVALID_VALUE;
   node->operation = std::move(operation);
   return CUDA_SUCCESS;
 }

@@ -5,6 +5,9 @@
 #include "softgpu/cuda/api.h"
 #include "softgpu/cuda/capture.h"
 #include "softgpu/cuda/driver.h"
+#include "softgpu/cuda/graph_memory.h"
+#include "softgpu/cuda/operation.h"
+#include "softgpu/cuda/pool.h"
 
 using namespace tweendeck::softgpu;
 
@@ -32,6 +35,34 @@ CUresult allocate_host(void** out, size_t bytes) {
 
 }  // namespace
 
+namespace tweendeck::softgpu {
+
+CUresult free_now(CUdeviceptr address) {
+  Driver& driver = *Driver::get();
+  DeviceMemory* memory = driver.find_memory(address);
+  if (memory == nullptr) return driver.free_managed(address) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+  const auto range = memory->find(address);
+  if (!range || range->address != address) return CUDA_ERROR_INVALID_VALUE;
+  switch (range->owner.kind) {
+    case MemoryKind::Linear: {
+      const auto freed = memory->free(address);
+      if (!freed) return CUDA_ERROR_INVALID_VALUE;  // another thread was faster
+      driver.client().release(card_of(driver, *static_cast<const Context*>(freed->owner.context)),
+                              freed->charged);
+      return CUDA_SUCCESS;
+    }
+    case MemoryKind::Pooled:
+      free_to(*range->owner.pool, address);
+      return CUDA_SUCCESS;
+    case MemoryKind::Graph:
+      return free_graph_allocation(address) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+    default:
+      return CUDA_ERROR_INVALID_VALUE;
+  }
+}
+
+}  // namespace tweendeck::softgpu
+
 CUresult cuMemGetInfo_v2(size_t* free, size_t* total) {
   TW_DRIVER(driver);
   TW_CONTEXT(context);
@@ -52,7 +83,7 @@ CUresult cuMemAlloc_v2(CUdeviceptr* out, size_t bytes) {
   if (bytes > driver->info(context->device).memory_bytes) return CUDA_ERROR_OUT_OF_MEMORY;
   const uint64_t charge = DeviceMemory::charge_for(bytes);
   if (!driver->client().reserve(device.card, charge)) return CUDA_ERROR_OUT_OF_MEMORY;
-  *out = device.memory->allocate(bytes, context);
+  *out = device.memory->allocate(bytes, {MemoryKind::Linear, context, nullptr, nullptr});
   if (*out != 0) return CUDA_SUCCESS;
   driver->client().release(device.card, charge);
   return CUDA_ERROR_OUT_OF_MEMORY;
@@ -76,18 +107,16 @@ CUresult cuMemFree_v2(CUdeviceptr address) {
   TW_CONTEXT(context);
   if (address == 0) return CUDA_SUCCESS;
   if (CUresult error = refuse_unsafe(); error != CUDA_SUCCESS) return error;
-  DeviceMemory* memory = driver->find_memory(address);
-  if (memory == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  const auto range = memory->find(address);
-  if (!range || range->address != address) return CUDA_ERROR_INVALID_VALUE;
   // As the real call does: work that may use the memory ends first.
-  auto* owner = const_cast<Context*>(static_cast<const Context*>(range->context));
-  const uint32_t card = card_of(*driver, *owner);
+  Context* owner = context;
+  if (DeviceMemory* memory = driver->find_memory(address)) {
+    const auto range = memory->find(address);
+    if (!range || range->address != address) return CUDA_ERROR_INVALID_VALUE;
+    const void* of_memory = range->owner.context;
+    if (of_memory != nullptr) owner = const_cast<Context*>(static_cast<const Context*>(of_memory));
+  }
   synchronize(*owner);
-  const auto freed = memory->free(address);
-  if (!freed) return CUDA_ERROR_INVALID_VALUE;  // another thread was faster
-  driver->client().release(card, freed->charged);
-  return CUDA_SUCCESS;
+  return free_now(address);
 }
 
 CUresult cuMemGetAddressRange_v2(CUdeviceptr* base, size_t* bytes, CUdeviceptr address) {

@@ -19,8 +19,9 @@ CUresult run_bytes(Stream& stream, Check check, Move move) {
 }  // namespace
 
 CUgraphNodeType node_type(const Operation& operation) {
-  constexpr CUgraphNodeType kTypes[] = {kNodeKernel, kNodeMemcpy, kNodeMemset,    kNodeHost,
-                                        kNodeGraph,  kNodeEmpty,  kNodeWaitEvent, kNodeEventRecord};
+  constexpr CUgraphNodeType kTypes[] = {kNodeKernel,   kNodeMemcpy, kNodeMemset,    kNodeHost,
+                                        kNodeGraph,    kNodeEmpty,  kNodeWaitEvent, kNodeEventRecord,
+                                        kNodeMemAlloc, kNodeMemFree};
   static_assert(std::size(kTypes) == std::variant_size_v<Operation>);
   return kTypes[operation.index()];
 }
@@ -48,7 +49,8 @@ CUresult run_now(Stream& stream, const Operation& operation) {
   if (const auto* record = std::get_if<EventRecordOperation>(&operation)) {
     return record_event(*record->event, stream);
   }
-  return CUDA_SUCCESS;  // an empty node; a child graph's nodes are performed one by one
+  if (const auto* freed = std::get_if<FreeOperation>(&operation)) return free_now(freed->address);
+  return CUDA_SUCCESS;  // empty; a launch sees to the nodes of a child graph and to allocations itself
 }
 
 }  // namespace tweendeck::softgpu

@@ -14,6 +14,7 @@ struct Context;
 struct Stream;
 struct Event;
 struct Graph;
+struct GraphAllocation;
 
 struct KernelOperation {
   CUlaunchConfig shape{};  // without stream and attributes
@@ -45,8 +46,16 @@ struct EventRecordOperation {
   Event* event = nullptr;
 };
 
-using Operation = std::variant<KernelOperation, CopyOperation, FillOperation, HostOperation, ChildOperation,
-                               EmptyOperation, EventWaitOperation, EventRecordOperation>;
+struct AllocOperation {
+  std::shared_ptr<GraphAllocation> allocation;
+};
+struct FreeOperation {
+  CUdeviceptr address = 0;
+};
+
+using Operation =
+    std::variant<KernelOperation, CopyOperation, FillOperation, HostOperation, ChildOperation, EmptyOperation,
+                 EventWaitOperation, EventRecordOperation, AllocOperation, FreeOperation>;
 
 CUgraphNodeType node_type(const Operation& operation);
 
@@ -65,6 +74,13 @@ CUresult check_copy(const CUDA_MEMCPY3D& copy);
 CUresult move_bytes(const CUDA_MEMCPY3D& copy);
 CUresult check_fill(const CUDA_MEMSET_NODE_PARAMS& fill);
 CUresult fill_bytes(const CUDA_MEMSET_NODE_PARAMS& fill);
+
+// memory.cc: whatever kind of memory starts there, at once.
+CUresult free_now(CUdeviceptr address);
+
+// async_memory.cc
+CUresult make_alloc(const CUDA_MEM_ALLOC_NODE_PARAMS* parameters, AllocOperation& operation);
+void describe_alloc(const AllocOperation& operation, CUDA_MEM_ALLOC_NODE_PARAMS& out);
 
 // stream.cc
 CUresult record_event(Event& event, Stream& stream);
