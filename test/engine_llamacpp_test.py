@@ -93,9 +93,13 @@ def test_every_plan_fits_its_slice_and_every_refusal_names_enough_memory():
     assert min(outcomes.values()) > 1000, outcomes
 
 
-@pytest.mark.parametrize("cpus,threads", [(0.05, 1), (0.4, 1), (1.4, 1), (1.5, 2), (8.0, 8)])
-def test_threads_follow_the_share_of_the_cpus(cpus, threads):
-    assert plan.make(small_model(), 1 << 30, cpus).threads == threads
+@pytest.mark.parametrize("cpus,threads,batch_threads", [(0.05, 1, 1), (0.4, 1, 1), (1.2, 1, 2), (1.5, 2, 2), (2.0, 2, 2),
+                                                         (8.0, 8, 8)])
+def test_threads_follow_the_share_of_the_cpus(cpus, threads, batch_threads):
+    made = plan.make(small_model(), 1 << 30, cpus)
+    assert (made.threads, made.batch_threads) == (threads, batch_threads)
+    fixed = plan.make(small_model(), 1 << 30, cpus, plan.Wish(threads=3))
+    assert (fixed.threads, fixed.batch_threads) == (3, 3)
 
 
 def test_context_counts_the_tokens_of_all_slots():

@@ -37,7 +37,8 @@ class Wish:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    threads: int
+    threads: int                         # for one token at a time
+    batch_threads: int                   # for prompts, and for the tokens of several requests at once
     slots: int
     context: int                         # tokens per slot
     ubatch: int
@@ -80,8 +81,16 @@ def _pick_kv(model, left, threads, cache_mib, wish, least):
     return slots, max(least, fits // CONTEXT_STEP * CONTEXT_STEP)
 
 
-def _attempt(model, usable, threads, ubatch, wish):
+def _pick_threads(cpus, wish):
+    """(for generation, for batches). README.md, "Threads", has the measurement."""
+    if wish.threads:
+        return wish.threads, wish.threads
+    return max(1, int(cpus + 0.5)), max(1, math.ceil(cpus))
+
+
+def _attempt(model, usable, cpus, ubatch, wish):
     """The best Plan with this batch size, whether it fits or not."""
+    threads, batch_threads = _pick_threads(cpus, wish)
     least = min(MIN_CONTEXT, model.context_tokens)
     longest = wish.context or min(MAX_CONTEXT, model.context_tokens)
     left = max(0, usable - _fixed_bytes(model, ubatch, longest))
@@ -92,16 +101,15 @@ def _attempt(model, usable, threads, ubatch, wish):
         cache_mib = 0  # context is worth more
         slots, context = _pick_kv(model, left, threads, cache_mib, wish, least)
         total = _total_bytes(model, ubatch, slots, context, cache_mib)
-    return Plan(threads, slots, context, _multiple_of(slots, ubatch), cache_mib, total)
+    return Plan(threads, batch_threads, slots, context, _multiple_of(slots, ubatch), cache_mib, total)
 
 
 def make(model, slice_bytes, cpus, wish=Wish()):
     """The Plan for `model` in a slice. Raises SliceTooSmall, whose needed_bytes is enough."""
-    threads = wish.threads or max(1, int(cpus + 0.5))
     usable = int(slice_bytes * (1 - HEADROOM_FRACTION))
     for size in UBATCHES:
         ubatch = _multiple_of(wish.slots, size)
-        plan = _attempt(model, usable, threads, ubatch, wish)
+        plan = _attempt(model, usable, cpus, ubatch, wish)
         roomy = compute_bytes(model, ubatch, plan.context) <= slice_bytes // UBATCH_SHARE
         if plan.total_bytes <= usable and (roomy or size == UBATCHES[-1]):
             return plan

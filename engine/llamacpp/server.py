@@ -106,7 +106,8 @@ def parameters(xllamacpp, args, sizes):
     p.n_batch = p.n_ubatch = sizes.ubatch
     p.cache_ram_mib = sizes.prompt_cache_mib
     p.slot_prompt_similarity = SLOT_SIMILARITY
-    p.cpuparams.n_threads = p.cpuparams_batch.n_threads = sizes.threads
+    p.cpuparams.n_threads = sizes.threads
+    p.cpuparams_batch.n_threads = sizes.batch_threads
     p.n_threads_http = sizes.slots + SPARE_HTTP_THREADS
     p.embedding = True                     # beside chat; mean pooling is what OpenAI's endpoint can answer with
     p.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
@@ -134,7 +135,8 @@ def start(args, values):
                       "its log above says why; download the file again, or update xllamacpp for a new architecture") \
             from error
     write_status({"max_in_flight": values.get("max_in_flight", sizes.slots), "context_tokens": sizes.context,
-                  "slots": sizes.slots, "threads": sizes.threads, "prompt_cache_mib": sizes.prompt_cache_mib,
+                  "slots": sizes.slots, "threads": sizes.threads, "batch_threads": sizes.batch_threads,
+                  "prompt_cache_mib": sizes.prompt_cache_mib,
                   "memory_planned_bytes": sizes.total_bytes})
     print(f"Serving {args.model_name} on {server.listening_address}", file=sys.stderr, flush=True)
     return server

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
+
+#include "app/bench/families.h"
 
 namespace tweendeck::bench {
 namespace {
@@ -26,6 +29,19 @@ PromptSpec synthetic_prompt(const SyntheticOptions& options, uint32_t index, uin
   return spec;
 }
 
+// The model of each request, from the family of each.
+std::vector<size_t> take_turns(const std::vector<size_t>& families, size_t models) {
+  std::vector<size_t> sent(models), chosen;
+  std::map<size_t, size_t> model_of;
+  for (size_t family : families) {
+    auto fewest = static_cast<size_t>(std::ranges::min_element(sent) - sent.begin());
+    size_t model = model_of.emplace(family, fewest).first->second;
+    ++sent[model];
+    chosen.push_back(model);
+  }
+  return chosen;
+}
+
 }  // namespace
 
 std::vector<PlannedRequest> synthetic_workload(const SyntheticOptions& options) {
@@ -47,12 +63,14 @@ std::vector<PlannedRequest> trace_workload(const std::vector<TraceRequest>& trac
                                            const TraceOptions& options) {
   std::vector<PlannedRequest> plan;
   plan.reserve(trace.size());
-  for (const TraceRequest& request : trace) {
-    uint64_t family = request.hash_ids.size() > 1 ? request.hash_ids[1] : request.hash_ids[0];
+  const std::vector<size_t> models =
+      take_turns(families_of(trace, options.models.size()), options.models.size());
+  for (size_t i = 0; i < trace.size(); ++i) {
+    const TraceRequest& request = trace[i];
     auto cut = [](uint32_t tokens, uint32_t max) { return max == 0 ? tokens : std::min(tokens, max); };
     PlannedRequest planned{
         .at = static_cast<Nanos>(static_cast<double>(request.at) / options.speed),
-        .model = options.models[Random(family).below(options.models.size())],
+        .model = options.models[models[i]],
         .prompt = {.blocks = request.hash_ids,
                    .block_tokens = kTraceBlockTokens,
                    .tokens = cut(request.input_tokens, options.max_input_tokens)},

@@ -36,7 +36,8 @@ struct TraceOptions {
   uint32_t max_input_tokens = 0;  // longer prompts are cut at the end; 0 = none is
   uint32_t max_output_tokens = 0;
 };
-// Requests that share a prefix beyond the first block go to the same model.
+// Conversations (bench/families.h) take turns over the models: a new one goes to the model that has the
+// fewest requests so far, and all of one go to the same.
 std::vector<PlannedRequest> trace_workload(const std::vector<TraceRequest>& trace,
                                            const TraceOptions& options);
 
