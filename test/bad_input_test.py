@@ -12,7 +12,7 @@ import time
 import pytest
 import requests
 
-from conftest import ROOT, free_port, processes_mentioning, wait_for
+from conftest import ROOT, TWEENDECK, free_port, processes_mentioning, wait_for
 
 MIB = 1 << 20
 
@@ -306,6 +306,17 @@ def test_an_engine_that_hangs_at_start_is_told_and_others_go_on(make_deck, engin
     wait_for(lambda: deck.deployment("hang") is None, 8, "the hanging engine is gone")
 
 
+def test_serve_tells_the_first_failed_start_at_once_and_goes_on(make_deck, engines):
+    deck = make_deck("--engine-dir", engines).start()
+    with (deck.directory / "serve.log").open("w+") as told:
+        waiting = subprocess.Popen([TWEENDECK, "serve", "hang", "--state-dir", deck.state, "--memory", "128Mi"],
+                                   stdout=told, stderr=told)
+        wait_for(lambda: "StartTimeout" in (deck.directory / "serve.log").read_text(), 6, "the first start is told")
+        assert waiting.poll() is None and "started again" in (deck.directory / "serve.log").read_text()
+        deck.run("stop", "hang", "--drain", "0s")
+        waiting.wait(20)
+
+
 def logged(deck):
     return requests.get(f"http://127.0.0.1:{deck.ready('chatty')[0]['port']}/logged", timeout=5).json()
 
@@ -575,4 +586,9 @@ def test_tls_and_keys_end_to_end(make_deck, engines, tmp_path):
     assert completes(deck, url=url, verify=cert, headers={"Authorization": f"Bearer {KEY}"}).json()["choices"][0]["text"] == "ok"
     with pytest.raises(requests.ConnectionError):
         completes(deck, url=url.replace("https", "http"), headers={"Authorization": f"Bearer {KEY}"})
+    other = tmp_path / "other.pem"
+    other.write_text("no certificate")
+    for trusted, hint in (((), "--ca FILE"), (("--ca", other), str(other))):
+        untrusted = deck.run("run", "plain", "hello", *trusted, check=False)
+        assert untrusted.returncode != 0 and hint in untrusted.stderr, untrusted.stderr
     assert KEY not in deck.log()

@@ -136,6 +136,17 @@ def test_adapters_reach_the_engine_under_their_names(make_deck):
     assert refused.returncode == 5 and "takes no adapters" in refused.stderr
 
 
+def test_nothing_served_says_what_to_do_next(make_deck):
+    deck = make_deck("--soft-gpus", "1:H100-80G").start()
+    assert "tweendeck serve" in deck.run("ps").stderr and "tweendeck serve" in deck.run("devices").stderr
+    created = deck.run("serve", "sim-3b", "--replicas", "0", "--memory", "20Gi", "--device", "soft").stderr
+    assert "no replicas" in created and "tweendeck scale sim-3b 1" in created and "is ready" not in created
+    assert "has 1 replica\n" in deck.run("scale", "sim-3b", "1").stderr
+    start = [event["message"] for event in deck.events() if event["action"] == "Started"][0]
+    log = deck.run("logs", "sim-3b-1").stdout
+    assert start.endswith("start 1") and "start 1\n" in log, (start, log)
+
+
 def test_doctor_version_devices_logs(smollm2_deck):
     devices = smollm2_deck.json("devices")["devices"]
     assert devices[0]["id"] == "cpu0" and devices[0]["memory_bytes"] > 0

@@ -74,6 +74,8 @@ TEST(Text, NearestSuggestsOnlyNearWords) {
 TEST(Text, SplitTrimTime) {
   EXPECT_EQ(split("a,,b", ',').size(), 3u);
   EXPECT_EQ(trim(" \ta b\n"), "a b");
+  EXPECT_EQ(counted(1, "replica"), "1 replica");
+  EXPECT_EQ(counted(0, "replica"), "0 replicas");
   EXPECT_EQ(format_time(1'000'000'000'123'000'000), "2001-09-09T01:46:40.123Z");
 }
 

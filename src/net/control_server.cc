@@ -329,7 +329,8 @@ bool ControlServer::Impl::serve_one(int fd, std::string& buffer) {
     buffer.erase(0, piece.consumed);
     if (body.size() > config.max_body_bytes) {
       send_error(fd,
-                 {Reason::BodyTooLarge, fmt::format("the body passes {} bytes", config.max_body_bytes), ""},
+                 {Reason::BodyTooLarge, fmt::format("the body passes {} bytes", config.max_body_bytes),
+                  "apply fewer deployments at once"},
                  false);
       return false;
     }

@@ -91,27 +91,42 @@ size_t display_width(std::string_view text) {
   return width;
 }
 
-std::string Table::render(bool color) const {
+std::vector<size_t> Table::widths() const {
   std::vector<size_t> widths(header_.size(), 0);
   auto measure = [&](const std::vector<std::string>& cells) {
-    for (size_t i = 0; i < cells.size() && i < widths.size(); ++i) {
+    for (size_t i = 0; i < cells.size() && i < widths.size(); ++i)
       widths[i] = std::max(widths[i], display_width(cells[i]));
-    }
   };
   measure(header_);
   for (const auto& cells : rows_) measure(cells);
+  return widths;
+}
 
+std::string Table::render(bool color, size_t columns, const std::vector<size_t>& least_first) const {
+  std::vector<size_t> width = widths();
+  std::vector<bool> shown(width.size(), true);
+  auto total = [&] {
+    size_t sum = 0;
+    for (size_t i = 0; i < width.size(); ++i) {
+      if (shown[i]) sum += width[i] + (sum == 0 ? 0 : kColumnGap);
+    }
+    return sum;
+  };
+  for (size_t column : least_first) {
+    if (total() <= columns) break;
+    shown[column] = false;
+  }
   std::string out;
   auto write = [&](const std::vector<std::string>& cells, bool is_header) {
     std::string text;
-    for (size_t i = 0; i < cells.size() && i < widths.size(); ++i) {
-      size_t padding = widths[i] - display_width(cells[i]);
+    for (size_t i = 0; i < cells.size() && i < width.size(); ++i) {
+      if (!shown[i]) continue;
+      size_t padding = width[i] - display_width(cells[i]);
       bool right = std::find(right_.begin(), right_.end(), i) != right_.end();
-      bool last = i + 1 == widths.size();
-      if (i > 0) text.append(kColumnGap, ' ');
+      if (!text.empty()) text.append(kColumnGap, ' ');
       if (right) text.append(padding, ' ');
       text += is_header ? paint(cells[i], Style::Bold, color) : cells[i];
-      if (!right && !last) text.append(padding, ' ');
+      if (!right) text.append(padding, ' ');
     }
     while (!text.empty() && text.back() == ' ') text.pop_back();
     out += text + '\n';

@@ -5,6 +5,7 @@
 // a terminal and writes one line per change elsewhere. One thread only.
 #pragma once
 
+#include <cstdint>
 #include <cstdio>
 #include <string>
 #include <string_view>
@@ -39,9 +40,13 @@ class Table {
   void row(std::vector<std::string> cells) { rows_.push_back(std::move(cells)); }
   void right_align(size_t column) { right_.push_back(column); }
   bool empty() const { return rows_.empty(); }
-  std::string render(bool color) const;
+  // Where that takes more than `columns`, the columns `least_first` are left out one after another.
+  std::string render(bool color, size_t columns = SIZE_MAX,
+                     const std::vector<size_t>& least_first = {}) const;
 
  private:
+  std::vector<size_t> widths() const;
+
   std::vector<std::string> header_;
   std::vector<std::vector<std::string>> rows_;
   std::vector<size_t> right_;

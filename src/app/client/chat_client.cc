@@ -71,9 +71,21 @@ size_t on_header(char* data, size_t, size_t size, void* context) {
   return size;
 }
 
-Error transport_error(CURLcode code, const std::string& url) {
-  std::string message = fmt::format("no answer from {}: {}", url, curl_easy_strerror(code));
+Error transport_error(CURLcode code, const ChatTarget& target) {
+  std::string message = fmt::format("no answer from {}: {}", target.base_url, curl_easy_strerror(code));
   switch (code) {
+    case CURLE_PEER_FAILED_VERIFICATION:
+      return {Reason::UpstreamFailed, message,
+              target.ca_file.empty()
+                  ? "name the file of the certificate that you trust with --ca FILE"
+                  : fmt::format("the certificates of --ca {} do not vouch for it, or not for this host name",
+                                target.ca_file)};
+    case CURLE_SSL_CACERT_BADFILE:
+      return {Reason::InvalidArgument, message,
+              fmt::format("--ca {} must be a readable file of PEM certificates", target.ca_file)};
+    case CURLE_SSL_CONNECT_ERROR:
+      return {Reason::UpstreamFailed, message,
+              "does it speak TLS? `tweendeck version` shows the gateway's URL"};
     case CURLE_COULDNT_CONNECT:
       return {Reason::DaemonUnreachable, message, "is the daemon up? start it with `tweendeck up --detach`"};
     case CURLE_OPERATION_TIMEDOUT:
@@ -161,7 +173,7 @@ struct ChatClient::Impl {
     if (status != 0 && status != 200) {
       answer.status = fail(chat_error(static_cast<int>(status), transfer->error_body));
     } else if (code != CURLE_OK) {
-      answer.status = fail(transport_error(code, target.base_url));
+      answer.status = fail(transport_error(code, target));
     } else if (!transfer->stream_error.empty()) {
       answer.status =
           fail(Reason::UpstreamFailed, transfer->stream_error, "`tweendeck events` tells what happened");

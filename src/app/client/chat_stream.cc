@@ -98,7 +98,11 @@ Error chat_error(int status, std::string_view body) {
                       .value_or(status == 404   ? Reason::NotFound
                                 : status >= 500 ? Reason::UpstreamFailed
                                                 : Reason::MalformedRequest);
-  return {reason, std::move(message), std::string(error["hint"].text_or(""))};
+  std::string hint(error["hint"].text_or(""));
+  // For clients that show the message only, the gateway says the hint there too.
+  if (std::string tail = "; " + hint; !hint.empty() && message.ends_with(tail))
+    message.resize(message.size() - tail.size());
+  return {reason, std::move(message), std::move(hint)};
 }
 
 }  // namespace tweendeck::client

@@ -69,6 +69,10 @@ TEST(ChatError, PrefersTheGatewaysReason) {
   Error error = chat_error(429, R"({"error":{"message":"queue is full","type":"x","code":"QueueFull"}})");
   EXPECT_EQ(error.reason, Reason::QueueFull);
   EXPECT_EQ(error.message, "queue is full");
+  Error unknown = chat_error(
+      404, R"({"error":{"message":"no x; served here: a","code":"UnknownModel","hint":"served here: a"}})");
+  EXPECT_EQ(unknown.message, "no x") << "a person reads the hint once";
+  EXPECT_EQ(unknown.hint, "served here: a");
   EXPECT_EQ(chat_error(502, "<html>").reason, Reason::UpstreamFailed);
   EXPECT_EQ(chat_error(400, R"({"error":{"message":"bad","code":400}})").message, "bad");
 }

@@ -18,6 +18,7 @@ namespace tweendeck::commands {
 namespace {
 
 using testing::HasSubstr;
+using testing::Not;
 
 net::JsonValue json(std::string_view text) {
   Result<net::JsonValue> value = net::parse_json(text);
@@ -180,6 +181,23 @@ TEST(Screen, ShowsRatesBetweenTwoMoments) {
   EXPECT_THAT(frame, HasSubstr("25 %"));
   EXPECT_THAT(frame, HasSubstr("sim (simulated)"));
   EXPECT_THAT(frame, HasSubstr("4 requests of chat wait"));
+}
+
+TEST(Screen, ANarrowTerminalShowsLessOfEachLineInsteadOfCuttingIt) {
+  Snapshot before = snapshot(0, 0, 10), now = snapshot(kSecond, 400'000'000, 15);
+  std::string wide = draw(before, now, {.columns = 200, .rows = 50});
+  EXPECT_THAT(wide, HasSubstr("AMD EPYC"));
+  EXPECT_THAT(wide, HasSubstr("|########........|"));
+  for (size_t columns : {110, 100, 80, 60}) {
+    std::string frame = draw(before, now, {.columns = columns, .rows = 50});
+    for (std::string_view line : split(frame, '\n')) EXPECT_LE(cli::display_width(line), columns);
+    // Of every line, what it is there for.
+    EXPECT_THAT(frame, HasSubstr("500 B of 1000 B held")) << columns;
+    EXPECT_THAT(frame, HasSubstr("40 % held")) << columns;
+    EXPECT_THAT(frame, HasSubstr("20.0 of 40 %\n")) << columns;
+    EXPECT_THAT(frame, HasSubstr("IN FLIGHT")) << columns;
+  }
+  EXPECT_THAT(draw(before, now, {.columns = 60, .rows = 50}), Not(HasSubstr("ENGINE")));
 }
 
 TEST(Screen, FitsTheTerminal) {

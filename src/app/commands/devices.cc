@@ -23,7 +23,12 @@ Result<int> run(const cli::Invocation& in, cli::Output& output) {
                   show_isolation(slice)});
     }
   }
-  if (!slices.empty()) output.print("\n" + slices.render(output.out_color));
+  if (answer->json["devices"].items().empty())
+    output.note("no device can be used here; `tweendeck doctor` says why");
+  else if (slices.empty())
+    output.note("no slices yet; `tweendeck serve smollm2 --memory 1Gi --compute 40` makes one");
+  else
+    output.print("\n" + slices.render(output.out_color));
   return 0;
 }
 

@@ -67,6 +67,9 @@ Result<int> run(const cli::Invocation& in, cli::Output& output) {
       output.line(event_line(event, output.out_color));
   }
   if (output.json) output.line(w.end().end().text());
+  if (!in.is_set("subject") && !found)
+    output.note(in.count("since") > 0 ? "no event since then; `tweendeck events --follow` waits for the next"
+                                      : "nothing has happened yet; `tweendeck events --follow` waits for it");
   if (in.is_set("subject") && !found) {
     std::string_view near = nearest(subject, {others.begin(), others.end()});
     output.warn({Reason::NotFound, fmt::format("no event is about '{}'", subject),

@@ -13,8 +13,10 @@ Result<int> run(const cli::Invocation& in, cli::Output& output) {
   std::string path = fmt::format("/v1/logs/{}?tail={}", net::url_encode(in.arg(0)), in.count("tail"));
   if (in.on("follow")) path += "&follow=1";
   std::string collected;
+  bool any = false;
   bool as_json = output.json && !in.on("follow");
   Status followed = api->follow(path, [&](std::string_view data) {
+    any = any || !data.empty();
     if (as_json) {
       collected += data;
       return true;
@@ -29,6 +31,9 @@ Result<int> run(const cli::Invocation& in, cli::Output& output) {
     w.object().field("replica", in.arg(0)).field("text", collected).end();
     output.line(w.text());
   }
+  if (!any)
+    output.note(fmt::format("{} has written nothing yet; `tweendeck why {}` tells how it stands", in.arg(0),
+                            in.arg(0)));
   return 0;
 }
 

@@ -13,7 +13,9 @@
 namespace tweendeck::commands {
 namespace {
 
-constexpr size_t kBarWidth = 16;
+constexpr size_t kOwnerWidth = 20;
+// Of the replicas' table, least important first: engine, restarts, KV cache, queue, requests per second.
+const std::vector<size_t> kLeastFirst = {7, 6, 5, 4, 3};
 
 double ratio(uint64_t part, uint64_t whole) {
   return whole == 0 ? 0 : static_cast<double>(part) / static_cast<double>(whole);
@@ -56,33 +58,74 @@ const net::JsonValue& find_by_id(const net::JsonValue& list, std::string_view id
   return none;
 }
 
-void draw_device(const net::JsonValue& device, const std::map<std::string, SliceCounters>& before,
-                 Nanos elapsed, bool color, std::vector<std::string>& lines) {
+// How much of a device is shown; less where the terminal is narrow.
+struct Detail {
+  size_t bar_width = 0;  // 0 = no bars
+  bool model = false;
+  bool isolation = false;
+};
+constexpr Detail kDetails[] = {
+    {16, true, true}, {8, true, true}, {8, true, false}, {8, false, false}, {0, false, false}};
+
+// "|####....| " or nothing.
+std::string bar(double share, size_t width) {
+  return width == 0 ? "" : fmt::format("|{}| ", show_bar(share, width));
+}
+
+std::string device_line(const net::JsonValue& device, const Detail& detail, bool color) {
   uint64_t memory = count_of(device, "memory_bytes");
   uint64_t held = memory - std::min(count_of(device, "free_memory_bytes"), memory);
   uint64_t share = 100 - std::min<uint64_t>(count_of(device, "free_compute_percent"), 100);
-  lines.push_back(
-      fmt::format("{} {}  memory |{}| {} of {} held   compute |{}| {} % held   {}",
-                  cli::paint(text_of(device, "id"), cli::Style::Bold, color), text_of(device, "model"),
-                  show_bar(ratio(held, memory), kBarWidth), format_bytes(held), format_bytes(memory),
-                  show_bar(static_cast<double>(share) / 100, kBarWidth), share, show_isolation(device)));
-  for (const net::JsonValue& slice : device["slices"].items()) {
-    double used = compute_used(slice, device, before, elapsed);
-    const net::JsonValue& use = slice["use"];
-    uint64_t limit = count_of(slice, "memory_bytes");
-    std::string memory_text =
-        use.is_object() ? fmt::format("|{}| {} of {}",
-                                      show_bar(ratio(count_of(use, "memory_bytes"), limit), kBarWidth / 2),
-                                      format_bytes(count_of(use, "memory_bytes")), format_bytes(limit))
-                        : format_bytes(limit);
-    std::string compute_text =
-        used < 0 ? fmt::format("{} %", count_of(slice, "compute_percent"))
-                 : fmt::format("{:.1f} of {} %", used * 100, count_of(slice, "compute_percent"));
-    std::string oom =
-        count_of(use, "oom_kills") > 0 ? fmt::format("  {} oom kills", count_of(use, "oom_kills")) : "";
-    lines.push_back(fmt::format("  +- {:20} memory {}  compute {}{}", text_of(slice, "owner"), memory_text,
-                                compute_text, cli::paint(oom, cli::Style::Bad, color)));
+  std::string line = cli::paint(text_of(device, "id"), cli::Style::Bold, color);
+  if (detail.model) line += " " + text_of(device, "model");
+  line += fmt::format("  memory {}{} of {} held   compute {}{} % held",
+                      bar(ratio(held, memory), detail.bar_width), format_bytes(held), format_bytes(memory),
+                      bar(static_cast<double>(share) / 100, detail.bar_width), share);
+  if (detail.isolation) line += "   " + show_isolation(device);
+  return line;
+}
+
+std::string slice_line(const net::JsonValue& slice, double used, const Detail& detail, bool color) {
+  const net::JsonValue& use = slice["use"];
+  uint64_t limit = count_of(slice, "memory_bytes");
+  std::string memory = format_bytes(limit);
+  if (use.is_object()) {
+    uint64_t bytes = count_of(use, "memory_bytes");
+    memory = fmt::format("{}{} of {}", bar(ratio(bytes, limit), detail.bar_width / 2), format_bytes(bytes),
+                         memory);
   }
+  std::string compute = fmt::format("{} %", count_of(slice, "compute_percent"));
+  if (used >= 0) compute = fmt::format("{:.1f} of {}", used * 100, compute);
+  std::string line = fmt::format("  +- {:{}} memory {}  compute {}", text_of(slice, "owner"),
+                                 detail.bar_width == 0 ? 0 : kOwnerWidth, memory, compute);
+  if (uint64_t kills = count_of(use, "oom_kills"); kills > 0)
+    line += cli::paint("  " + counted(kills, "oom kill"), cli::Style::Bad, color);
+  return line;
+}
+
+std::vector<std::string> device_lines(const Snapshot& before, const Snapshot& now, const Detail& detail,
+                                      bool color) {
+  std::map<std::string, SliceCounters> counters = counters_of(before);
+  std::vector<std::string> lines;
+  for (const net::JsonValue& device : now.devices["devices"].items()) {
+    lines.push_back(device_line(device, detail, color));
+    for (const net::JsonValue& slice : device["slices"].items()) {
+      lines.push_back(
+          slice_line(slice, compute_used(slice, device, counters, now.at - before.at), detail, color));
+    }
+  }
+  return lines;
+}
+
+// With as much detail as fits.
+std::vector<std::string> device_lines(const Snapshot& before, const Snapshot& now, const FrameSize& size) {
+  std::vector<std::string> lines;
+  for (const Detail& detail : kDetails) {
+    lines = device_lines(before, now, detail, size.color);
+    auto fits = [&](const std::string& line) { return cli::display_width(line) <= size.columns; };
+    if (std::ranges::all_of(lines, fits)) break;
+  }
+  return lines;
 }
 
 cli::Table replica_table(const Snapshot& before, const Snapshot& now, double elapsed_s, bool color) {
@@ -137,17 +180,13 @@ std::string cut_line(const std::string& text, size_t columns) {
 std::string draw(const Snapshot& before, const Snapshot& now, const FrameSize& size) {
   Nanos elapsed = now.at - before.at;
   double elapsed_s = static_cast<double>(elapsed) / static_cast<double>(kSecond);
-  std::vector<std::string> lines;
-  std::map<std::string, SliceCounters> counters = counters_of(before);
-  for (const net::JsonValue& device : now.devices["devices"].items()) {
-    draw_device(device, counters, elapsed, size.color, lines);
-  }
+  std::vector<std::string> lines = device_lines(before, now, size);
   lines.emplace_back();
   cli::Table replicas = replica_table(before, now, elapsed_s, size.color);
   if (replicas.empty()) {
     lines.emplace_back("nothing is served yet; try: tweendeck serve smollm2 --memory 1Gi --compute 40");
   } else {
-    std::string table = replicas.render(size.color);
+    std::string table = replicas.render(size.color, size.columns, kLeastFirst);
     for (std::string_view line : split(table, '\n')) {
       if (!line.empty()) lines.emplace_back(line);
     }

@@ -267,6 +267,7 @@ TEST_F(GatewayTest, AHugeBodyIsRefusedWhileItIsSentAndTheClientSeesWhy) {
   std::string answer = wire.read_message();
   sender.join();
   EXPECT_EQ(code_of(answer), "BodyTooLarge");
+  EXPECT_THAT(answer, HasSubstr("send less at once"));
 }
 
 TEST_F(GatewayTest, ExpectContinueIsAnswered) {
@@ -686,13 +687,17 @@ TEST_F(GatewayTest, StopLetsAnswersEnd) {
   Wire busy = client(), idle = client();
   busy.send(post(kBody));
   ASSERT_TRUE(got.wait());
-  std::thread stopper([&] { gateway_->stop(20 * kSecond); });
+  gateway_->begin_drain(20 * kSecond);
   EXPECT_TRUE(idle.closed_by_peer());
+  EXPECT_FALSE(gateway_->wait_drained(0));
+  EXPECT_EQ(gateway_->in_flight("r-1"), 1U) << "whoever asks is answered meanwhile";
   go.set();
   std::string answer = busy.read_message();
   EXPECT_EQ(body_of(answer), "done");
   EXPECT_TRUE(busy.closed_by_peer());
-  stopper.join();
+  EXPECT_TRUE(gateway_->wait_drained(20 * kSecond));
+  EXPECT_EQ(gateway_->in_flight("r-1"), 0U);
+  gateway_->stop(0);
 }
 
 TEST_F(GatewayTest, UsageReachesTheMetrics) {

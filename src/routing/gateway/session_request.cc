@@ -10,6 +10,7 @@ namespace tweendeck::routing::gateway {
 namespace {
 
 constexpr uint64_t kBytesPerToken = 4;  // a rough mean over texts and tokenizers
+constexpr char kSmallerBody[] = "send less at once, for example a shorter prompt";
 constexpr std::string_view kModelsPath = "/v1/models";
 
 bool is_read(std::string_view method) {
@@ -89,18 +90,22 @@ Status Session::admissible(const net::RequestHead& head, std::string_view path) 
   }
   if (head.method != "POST") {
     return tweendeck::fail(Reason::MethodNotAllowed,
-                           fmt::format("{} takes POST with a JSON body", path.substr(0, 100)), "");
+                           fmt::format("{} takes POST with a JSON body", path.substr(0, 100)),
+                           "see docs/reference/http-api.md");
   }
   if (head.framing == net::Framing::Length && head.content_length > core_.config.max_body_bytes) {
     return tweendeck::fail(Reason::BodyTooLarge,
                            fmt::format("the body has {} bytes; at most {} are taken", head.content_length,
-                                       core_.config.max_body_bytes));
+                                       core_.config.max_body_bytes),
+                           kSmallerBody);
   }
   if (request_.reader.done()) {
     return tweendeck::fail(Reason::MissingModel, "the request has no body",
                            "send a JSON object that names a model");
   }
-  if (core_.refusing()) return tweendeck::fail(Reason::ShuttingDown, "the gateway is stopping", "");
+  if (core_.refusing())
+    return tweendeck::fail(Reason::ShuttingDown, "the gateway is stopping",
+                           "send it again when the gateway is back");
   return {};
 }
 
@@ -132,7 +137,7 @@ bool Session::take_content(std::string_view content) {
   }
   if (request_.reader.content_bytes() > core_.config.max_body_bytes) {
     Error error{Reason::BodyTooLarge, fmt::format("the body passes {} bytes", core_.config.max_body_bytes),
-                ""};
+                kSmallerBody};
     return upstream_ != nullptr ? fail_streaming(error) : fail(error), false;
   }
   if (request_.streaming) {
