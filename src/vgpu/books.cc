@@ -54,7 +54,7 @@ bool Books::claim(uint32_t index) {
     raise(page_->slots_in_use, index + 1);
     mine = swap(slot.owner, owner_ | 1, owner_);
   }
-  if (!mine && mark == Mark::Mine) system_->drop_mark(index);
+  if (!mine && mark == Mark::Mine) system_->drop_mark();
   if (mine) slot_ = index;
   return mine;
 }
@@ -81,7 +81,7 @@ bool Books::attach(tw_vgpu_usage_page* page) {
 void Books::detach() {
   if (!attached()) return;
   set_attached(false);
-  if (swap(page_->slots[slot_].owner, owner_, 0)) system_->drop_mark(slot_);
+  if (swap(page_->slots[slot_].owner, owner_, 0)) system_->drop_mark();
 }
 
 bool Books::has_ended(uint32_t index, uint64_t owner) const {
@@ -89,13 +89,9 @@ bool Books::has_ended(uint32_t index, uint64_t owner) const {
   const bool moving_in = tw_vgpu_owner_moving_in(owner) != 0;
   const Mark mark = system_->see_mark(index);
   if (mark == Mark::Others) return false;
-  if (mark == Mark::Free && moving_in) return true;  // the mark is taken first
-  const bool judged_by_pid = moving_in || slot.pid_namespace == name_space_;
-  if (mark == Mark::Free && slot.marked != 0) {
-    // A program may close files that it does not know; its pid, where it means something, has the last word.
-    return !judged_by_pid || !system_->alive(owner);
-  }
-  return judged_by_pid && !system_->alive(owner);
+  if (mark == Mark::Free && (moving_in || slot.marked != 0)) return true;  // it is taken before anything else
+  // A pid of another namespace says nothing here.
+  return (moving_in || slot.pid_namespace == name_space_) && !system_->alive(owner);
 }
 
 bool Books::sweep() {
@@ -217,10 +213,13 @@ Grant Books::reserve_slowly(uint32_t device, uint64_t limit_bytes, uint64_t byte
       grant = Grant::Granted;
       break;
     }
+    // What a dead peer holds is taken back before anybody waits or is refused for it.
+    if (!swept && sweep()) {
+      swept = true;
+      continue;
+    }
     grant = conclusive ? Grant::OverLimit : take_turns(device, limit_bytes, bytes);
-    // What a dead peer holds is taken back before anybody is refused for it.
-    if (grant == Grant::Granted || swept || !sweep()) break;
-    swept = true;
+    break;
   }
   system_->end_undisturbed();
   return grant;

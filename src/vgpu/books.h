@@ -19,7 +19,7 @@ namespace tweendeck::vgpu {
 
 inline constexpr uint64_t kTurnNs = 2'000'000;
 inline constexpr uint64_t kContentionLimitNs = 200'000'000;
-inline constexpr uint64_t kContentionPauseNs = 20'000;
+inline constexpr uint64_t kContentionPauseNs = 50'000;
 // Grants are counted in the shared page by so many at a time, once a thread has had some.
 inline constexpr uint32_t kMostUncounted = 64;
 
@@ -36,8 +36,7 @@ class Books {
   // After fork: the slot belongs to the parent.
   void forget() { set_attached(false); }
   // Whether the slot's owner word is as attach() left it. A slot that was taken back although its owner lives
-  // (its files were closed under it) is its own again at the next reserve(), or if it is another's, nothing
-  // is granted.
+  // is its own again at the next reserve(), or if it is another's, nothing is granted.
   bool owns_slot() const { return tw_vgpu_load(&page_->slots[slot_].owner) == owner_; }
   bool attached() const { return __atomic_load_n(&attached_, __ATOMIC_ACQUIRE); }
 

@@ -4,6 +4,8 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -51,7 +53,7 @@ const System kFake{
     [] { return World::name_space; },
     World::take,
     World::see,
-    [](uint32_t slot) { World::mark_of.erase(slot); },
+    [] { World::kernel_ends(World::self_pid); },
 };
 
 class BooksTest : public ::testing::Test {
@@ -208,14 +210,12 @@ TEST_F(BooksTest, AHeldMarkIsLifeWhateverPidsSay) {
   EXPECT_TRUE(a.owns_slot());
 }
 
-TEST_F(BooksTest, WhoseFilesWereClosedUnderItLivesByItsPid) {
+TEST_F(BooksTest, AnImageThatEndedByExecIsGoneAlthoughItsPidLives) {
   World::marks = true;
-  process(1);
-  Books b = process(2);
+  Books a = process(1), b = process(2);
+  ASSERT_EQ(a.reserve(0, kLimit, 900, TW_VGPU_KIND_LINEAR), Grant::Granted);
   World::kernel_ends(1);
-  EXPECT_FALSE(b.sweep());
-  World::dead = {1};
-  EXPECT_TRUE(b.sweep());
+  EXPECT_EQ(b.reserve(0, kLimit, 900, TW_VGPU_KIND_LINEAR), Grant::Granted);
 }
 
 TEST_F(BooksTest, KilledWhileMovingInIsSeenByItsMark) {
@@ -402,105 +402,121 @@ class BooksInAFile : public ::testing::Test {
     ASSERT_NE(memory, MAP_FAILED);
     page_ = static_cast<tw_vgpu_usage_page*>(memory);
     set_mark_file(path_);
+    ASSERT_EQ(pipe(told_), 0);
   }
   void TearDown() override {
-    forget_mark_file();
+    survivor_.detach();
+    for (const pid_t pid : children_) end(pid);
     set_mark_file(nullptr);
     munmap(page_, sizeof(*page_));
     unlink(path_);
+    close(told_[0]);
+    close(told_[1]);
   }
-  // A child that attaches, says its slot, and then does as told.
+  // A child that attaches, takes 1000 bytes, does as told, says so, and waits for its end.
   template <class Act>
-  pid_t child(Act act, uint32_t& slot) {
-    int told[2];
-    EXPECT_EQ(pipe(told), 0);
+  pid_t child(Act act) {
     const pid_t pid = fork();
     if (pid == 0) {
-      forget_mark_file();
+      prctl(PR_SET_PDEATHSIG, SIGKILL);
+      forget_mark();
       Books books(kLinux);
-      if (!books.attach(page_)) _exit(1);
-      books.reserve(0, 0, 1000, TW_VGPU_KIND_LINEAR);
+      if (!books.attach(page_) || books.reserve(0, 0, 1000, TW_VGPU_KIND_LINEAR) != Grant::Granted) _exit(1);
       act();
-      const uint32_t mine = books.slot();
-      if (write(told[1], &mine, sizeof(mine)) != sizeof(mine)) _exit(1);
+      say(books.slot());
       while (true) pause();
     }
-    EXPECT_EQ(read(told[0], &slot, sizeof(slot)), static_cast<ssize_t>(sizeof(slot)));
-    close(told[0]);
-    close(told[1]);
+    EXPECT_EQ(read(told_[0], &slot_, sizeof(slot_)), static_cast<ssize_t>(sizeof(slot_)));
+    children_.push_back(pid);
     return pid;
   }
-  static void end(pid_t pid) {
+  void say(uint32_t slot) {
+    if (write(told_[1], &slot, sizeof(slot)) != sizeof(slot)) _exit(1);
+  }
+  void end(pid_t pid) {
+    std::erase(children_, pid);
     kill(pid, SIGKILL);
     waitpid(pid, nullptr, 0);
   }
+  Grant take_all() { return survivor_.reserve(0, 1000, 1000, TW_VGPU_KIND_LINEAR); }
 
   char path_[32] = "/tmp/tw-books-XXXXXX";
+  int told_[2];
   tw_vgpu_usage_page* page_ = nullptr;
+  std::vector<pid_t> children_;
+  uint32_t slot_ = 0;
+  Books survivor_{kLinux};
 };
 
 TEST_F(BooksInAFile, TheKernelTakesTheMarkOfAProcessThatEnds) {
-  uint32_t slot = 0;
-  const pid_t pid = child([] {}, slot);
-  EXPECT_EQ(page_->slots[slot].marked, 1u);
-  page_->slots[slot].pid_namespace = 12345;  // as if of another namespace: pids tell nothing
-  Books survivor(kLinux);
-  ASSERT_TRUE(survivor.attach(page_));
-  EXPECT_EQ(kLinux.see_mark(slot), Mark::Others);
-  EXPECT_FALSE(survivor.sweep());
+  const pid_t pid = child([] {});
+  EXPECT_EQ(page_->slots[slot_].marked, 1u);
+  page_->slots[slot_].pid_namespace = 12345;  // as if of another namespace: pids tell nothing
+  ASSERT_TRUE(survivor_.attach(page_));
+  EXPECT_EQ(kLinux.see_mark(slot_), Mark::Others);
+  EXPECT_EQ(take_all(), Grant::OverLimit);
   end(pid);
-  EXPECT_EQ(kLinux.see_mark(slot), Mark::Free);
-  EXPECT_EQ(survivor.reserve(0, 1000, 1000, TW_VGPU_KIND_LINEAR), Grant::Granted);
-  survivor.detach();
+  EXPECT_EQ(kLinux.see_mark(slot_), Mark::Free);
+  EXPECT_EQ(take_all(), Grant::Granted);
+}
+
+TEST_F(BooksInAFile, AProgramThatClosesAllItsFilesKeepsItsMark) {
+  child([this] {
+    for (int file = 3; file < 1024; ++file) {
+      if (file != told_[1]) close(file);
+    }
+  });
+  ASSERT_TRUE(survivor_.attach(page_));
+  EXPECT_EQ(take_all(), Grant::OverLimit);
+}
+
+TEST_F(BooksInAFile, AnotherProgramStartedByExecDoesNotKeepTheMark) {
+  const pid_t pid = child([this] {
+    say(0);
+    execl("/bin/sleep", "sleep", "100", nullptr);
+    _exit(1);
+  });
+  ASSERT_TRUE(survivor_.attach(page_));
+  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (take_all() != Grant::Granted && std::chrono::steady_clock::now() < until) std::this_thread::yield();
+  EXPECT_EQ(tw_vgpu_memory_claimed(page_, 0, nullptr), 1000u);
+  EXPECT_EQ(kill(pid, 0), 0);
 }
 
 TEST_F(BooksInAFile, AForkedChildDoesNotKeepItsParentsMark) {
   int alive[2];
   ASSERT_EQ(pipe(alive), 0);
-  uint32_t slot = 0;
-  const pid_t pid = child(
-      [&] {
-        const pid_t grandchild = fork();
-        if (grandchild == 0) {
-          forget_mark_file();  // what the library does in a forked child
-          while (true) pause();
-        }
-        if (write(alive[1], &grandchild, sizeof(grandchild)) != sizeof(grandchild)) _exit(1);
-      },
-      slot);
+  const pid_t pid = child([&] {
+    // Not through the C library, whose fork tells libraries of it.
+    const auto grandchild =
+        static_cast<pid_t>(syscall(SYS_clone, SIGCHLD, nullptr, nullptr, nullptr, nullptr));
+    if (grandchild == 0) {
+      while (true) pause();
+    }
+    if (write(alive[1], &grandchild, sizeof(grandchild)) != sizeof(grandchild)) _exit(1);
+  });
   pid_t grandchild = 0;
   ASSERT_EQ(read(alive[0], &grandchild, sizeof(grandchild)), static_cast<ssize_t>(sizeof(grandchild)));
-  Books survivor(kLinux);
-  ASSERT_TRUE(survivor.attach(page_));
+  ASSERT_TRUE(survivor_.attach(page_));
   end(pid);
-  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(5);
-  while (kLinux.see_mark(slot) == Mark::Others && std::chrono::steady_clock::now() < until)
-    std::this_thread::yield();
-  EXPECT_TRUE(survivor.sweep());
-  survivor.detach();
+  EXPECT_EQ(kill(grandchild, 0), 0);
+  EXPECT_EQ(take_all(), Grant::Granted);
   kill(grandchild, SIGKILL);
   close(alive[0]);
   close(alive[1]);
 }
 
 TEST_F(BooksInAFile, AThreadIsNotEndedWhileItWaitsForItsTurn) {
-  Books waiting(kLinux);
-  ASSERT_TRUE(waiting.attach(page_));
-  uint32_t slot = 0;
-  const pid_t stopped = child([] {}, slot);
-  page_->books[0][slot].used_bytes = 0;
-  page_->books[0][slot].pending_bytes = 900;  // a peer that does not go on
-  std::atomic<bool> begun = false;
-  std::thread thread([&] {
-    begun = true;
-    waiting.reserve(0, 1000, 500, TW_VGPU_KIND_LINEAR);
-  });
-  while (!begun || page_->books[0][waiting.slot()].pending_bytes == 0) std::this_thread::yield();
+  ASSERT_TRUE(survivor_.attach(page_));
+  child([] {});
+  page_->books[0][slot_].used_bytes = 0;
+  page_->books[0][slot_].pending_bytes = 900;  // a peer that does not go on
+  const uint64_t& pending = page_->books[0][survivor_.slot()].pending_bytes;
+  std::thread thread([&] { take_all(); });
+  while (__atomic_load_n(&pending, __ATOMIC_SEQ_CST) == 0) std::this_thread::yield();
   pthread_cancel(thread.native_handle());
   thread.join();
-  EXPECT_EQ(page_->books[0][waiting.slot()].pending_bytes, 0u) << "nothing of it stays in flight";
-  end(stopped);
-  waiting.detach();
+  EXPECT_EQ(pending, 0u) << "nothing of it stays in flight";
 }
 
 }  // namespace

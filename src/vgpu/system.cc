@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -101,10 +102,9 @@ uint64_t pid_namespace() {
   return inode;
 }
 
-// Programs count on low numbers (select, stdio after close), and close ranges of them.
-constexpr int kLowestMarkFile = 512;
 const char* g_mark_path;
-int g_mark_file = -1;
+void* g_mark;  // what keeps this process's lock
+constexpr size_t kPage = 4096;
 
 struct flock byte_of(uint32_t slot) {
   struct flock range = {};
@@ -115,32 +115,35 @@ struct flock byte_of(uint32_t slot) {
   return range;
 }
 
-// Only the thread that attaches opens it; the others of the process find it open.
-int mark_file() {
-  const int known = __atomic_load_n(&g_mark_file, __ATOMIC_ACQUIRE);
-  if (known >= 0 || !g_mark_path) return known;
-  int file = open(g_mark_path, O_RDWR | O_CLOEXEC);
-  if (file < 0) return file;
-  if (const int high = fcntl(file, F_DUPFD_CLOEXEC, kLowestMarkFile); high >= 0) {
-    close(file);
-    file = high;
-  }
-  __atomic_store_n(&g_mark_file, file, __ATOMIC_RELEASE);
-  return file;
+int open_mark_file() {
+  return g_mark_path ? open(g_mark_path, O_RDWR | O_CLOEXEC) : -1;
 }
 
+// A lock of an open file description lasts as long as that, and a mapping keeps it open: so the lock survives
+// a program that closes files it does not know, and ends with the program image, by exec or exit. Children do
+// not inherit the mapping, whatever way they are made.
 Mark take_mark(uint32_t slot) {
+  const int file = open_mark_file();
+  if (file < 0) return Mark::Unknown;
   struct flock range = byte_of(slot);
-  const int file = mark_file();
-  if (file >= 0 && fcntl(file, F_OFD_SETLK, &range) == 0) return Mark::Mine;
-  return file >= 0 && (errno == EAGAIN || errno == EACCES) ? Mark::Others : Mark::Unknown;
+  Mark mark = Mark::Unknown;
+  if (fcntl(file, F_OFD_SETLK, &range) == 0) {
+    void* const kept = mmap(nullptr, kPage, PROT_NONE, MAP_SHARED, file, 0);
+    if (kept != MAP_FAILED && madvise(kept, kPage, MADV_DONTFORK) == 0) {
+      g_mark = kept;
+      mark = Mark::Mine;
+    } else if (kept != MAP_FAILED) {
+      munmap(kept, kPage);
+    }
+  } else if (errno == EAGAIN || errno == EACCES) {
+    mark = Mark::Others;
+  }
+  close(file);
+  return mark;
 }
 
-// Not through the file that holds the own mark: a program may have closed that and opened another in its
-// place.
 Mark see_mark(uint32_t slot) {
-  if (!g_mark_path) return Mark::Unknown;
-  const int file = open(g_mark_path, O_RDWR | O_CLOEXEC);
+  const int file = open_mark_file();
   if (file < 0) return Mark::Unknown;
   struct flock range = byte_of(slot);
   const bool asked = fcntl(file, F_OFD_GETLK, &range) == 0;
@@ -149,10 +152,9 @@ Mark see_mark(uint32_t slot) {
   return range.l_type == F_UNLCK ? Mark::Free : Mark::Others;
 }
 
-void drop_mark(uint32_t slot) {
-  struct flock range = byte_of(slot);
-  range.l_type = F_UNLCK;
-  if (const int file = mark_file(); file >= 0) fcntl(file, F_OFD_SETLK, &range);
+void drop_mark() {
+  if (g_mark) munmap(g_mark, kPage);
+  g_mark = nullptr;
 }
 
 __attribute__((tls_model("initial-exec"))) thread_local sigset_t t_signals;
@@ -179,9 +181,8 @@ void set_mark_file(const char* path) {
   g_mark_path = path;
 }
 
-void forget_mark_file() {
-  if (g_mark_file >= 0) close(g_mark_file);
-  g_mark_file = -1;
+void forget_mark() {
+  g_mark = nullptr;
 }
 
 }  // namespace tweendeck::vgpu

@@ -26,7 +26,7 @@ struct System {
   Mark (*take_mark)(uint32_t slot) = unknown_mark;
   // Looks at the mark of another's slot: Free, Others or Unknown.
   Mark (*see_mark)(uint32_t slot) = unknown_mark;
-  void (*drop_mark)(uint32_t slot) = [](uint32_t) {};
+  void (*drop_mark)() = [] {};  // the one that was taken
   // Between the two, neither a signal's handler nor cancellation ends what the thread is at.
   void (*begin_undisturbed)() = [] {};
   void (*end_undisturbed)() = [] {};
@@ -34,9 +34,9 @@ struct System {
 
 extern const System kLinux;
 
-// The usage page's file, for kLinux's marks; opened when the first is taken. After fork the child must drop
-// what it has inherited, or its parent's mark would outlive the parent.
+// The usage page's file, for kLinux's marks; the path stays valid. A forked child has not inherited its
+// parent's mark.
 void set_mark_file(const char* path);
-void forget_mark_file();
+void forget_mark();
 
 }  // namespace tweendeck::vgpu

@@ -99,7 +99,7 @@ Mode map_pages() {
 
 void after_fork_in_child() {
   g_books.forget();
-  forget_mark_file();
+  forget_mark();
   g_allocations.forget();
   forget_launches();
   forget_pools();
