@@ -54,7 +54,10 @@ struct Device {
 struct Share {
   uint64_t memory_bytes = 0;
   uint32_t compute_percent = 0;
-  int32_t priority = 0;  // higher may preempt lower; 0 is the default
+  int32_t priority = 0;          // higher may preempt lower; 0 is the default
+  uint32_t ceiling_percent = 0;  // compute it may use while others are idle; 0 = compute_percent
+  uint32_t weight = 0;           // among those that want idle compute; 0 = compute_percent
+  uint32_t memory_wait_ms = 0;   // how long an allocation that finds no room waits for some; 0 = not at all
   bool operator==(const Share&) const = default;
 };
 
@@ -68,6 +71,7 @@ struct Slice {
   std::string deployment;
   Isolation isolation = Isolation::None;
   Reason isolation_reason = Reason::None;
+  bool paused = false;  // its compute waits until it is resumed
   bool operator==(const Slice&) const = default;
 };
 

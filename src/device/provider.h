@@ -27,6 +27,13 @@ struct Preparation {
   bool operator==(const Preparation&) const = default;
 };
 
+struct KindUsage {
+  std::string kind;         // "linear", "pool", "context", ...
+  uint64_t used_bytes = 0;  // now
+  uint64_t peak_bytes = 0;  // the most that was seen
+  uint64_t allocations = 0;
+};
+
 // What a slice uses now. Counters only grow while the slice lives.
 struct SliceUsage {
   uint64_t memory_bytes = 0;
@@ -35,6 +42,12 @@ struct SliceUsage {
   uint64_t throttled_ns = 0;     // time spent waiting for the share
   uint64_t memory_refusals = 0;  // allocations refused at the limit
   uint64_t oom_kills = 0;        // processes stopped by the slice's own limit
+  uint64_t paused_ns = 0;        // time spent waiting because the slice was paused
+  uint64_t borrowed_ns = 0;      // of compute_ns, above the slice's own share
+  uint64_t launches = 0;
+  uint32_t processes = 0;             // that hold a place in the slice's books
+  uint32_t effective_permille = 0;    // share that it may use now, lent parts included; 0 = its own
+  std::vector<KindUsage> kinds = {};  // memory by what it is for; those in use or ever used
 };
 
 class Provider {
@@ -47,7 +60,8 @@ class Provider {
   virtual Result<std::vector<Device>> discover() = 0;
 
   // Makes the slice real and verifies it by reading back. Calling again with the same slice gives the same
-  // answer.
+  // answer; with another share, or paused, it changes the limits of the slice while its processes run. Errors
+  // beside the provider's own: Unsupported (pausing or lending where nothing can do that).
   virtual Result<Preparation> prepare(const Slice& slice) = 0;
 
   // Removes every trace, processes inside the slice included. Unknown ids succeed.

@@ -61,6 +61,10 @@ Status SliceTable::check(const SliceRecord& record) const {
   const SliceEntry* entry = find(record.slice.id);
   if (entry == nullptr)
     return fail(Reason::NotFound, fmt::format("slice {} does not exist", record.slice.id));
+  if (record.kind == RecordKind::Resized && entry->state != SliceState::Prepared) {
+    return fail(Reason::InvalidArgument, fmt::format("slice {} is {}, so it cannot be resized",
+                                                     record.slice.id, to_string(entry->state)));
+  }
   bool releasing = entry->state == SliceState::Releasing;
   if (releasing != (record.kind == RecordKind::Released)) {
     return fail(Reason::InvalidArgument,
@@ -81,11 +85,16 @@ void SliceTable::apply(const SliceRecord& record) {
       entry = {.slice = record.slice, .provider = record.provider, .state = SliceState::Preparing};
       entry.slice.isolation = Isolation::None;
       entry.slice.isolation_reason = Reason::None;
+      entry.slice.paused = false;
       break;
     case RecordKind::Prepared:
       entry.state = SliceState::Prepared;
       entry.slice.isolation = record.slice.isolation;
       entry.slice.isolation_reason = record.slice.isolation_reason;
+      break;
+    case RecordKind::Resized:
+      entry.slice.share = record.slice.share;
+      entry.slice.paused = record.slice.paused;
       break;
     case RecordKind::BeginRelease:
     case RecordKind::Released:
@@ -110,7 +119,10 @@ std::vector<SliceRecord> SliceTable::snapshot() const {
     step.id = id;
     step.isolation = entry.slice.isolation;
     step.isolation_reason = entry.slice.isolation_reason;
+    step.share = entry.slice.share;
+    step.paused = entry.slice.paused;
     if (entry.state != SliceState::Preparing) records.push_back({RecordKind::Prepared, step, ""});
+    if (entry.slice.paused) records.push_back({RecordKind::Resized, step, ""});
     if (entry.state == SliceState::Releasing) records.push_back({RecordKind::BeginRelease, step, ""});
   }
   return records;

@@ -2,6 +2,7 @@
 //
 //   BeginPrepare -> Preparing -> Prepared -> Prepared        (again Prepared: its isolation was read back
 //   anew)
+//                                         -> Resized         (another share, paused or resumed)
 //                       \------------\----> BeginRelease -> Releasing -> Released (gone)
 //
 // Any other order is refused, so a journal whose records do not form such paths is corrupt, not "mostly
@@ -35,10 +36,16 @@ struct SliceEntry {
 };
 
 // The numbers are the journal's on-disk values.
-enum class RecordKind : uint8_t { BeginPrepare = 1, Prepared = 2, BeginRelease = 3, Released = 4 };
+enum class RecordKind : uint8_t {
+  BeginPrepare = 1,
+  Prepared = 2,
+  BeginRelease = 3,
+  Released = 4,
+  Resized = 5
+};
 
-// One step of a slice. BeginPrepare uses every field; Prepared the id and the isolation; the others the id
-// only.
+// One step of a slice. BeginPrepare uses every field but `paused`; Prepared the id and the isolation; Resized
+// the id, the share and `paused`; the others the id only.
 struct SliceRecord {
   RecordKind kind = RecordKind::BeginPrepare;
   Slice slice;

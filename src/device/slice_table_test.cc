@@ -59,7 +59,7 @@ TEST(SliceTable, RefusesEveryOtherOrder) {
   const Case cases[] = {
       {{}, {BeginPrepare}},
       {{BeginPrepare}, {Prepared, BeginRelease}},
-      {{BeginPrepare, Prepared}, {Prepared, BeginRelease}},
+      {{BeginPrepare, Prepared}, {Prepared, BeginRelease, Resized}},
       {{BeginPrepare, BeginRelease}, {Released}},
       {{BeginPrepare, Prepared, BeginRelease}, {Released}},
       {{BeginPrepare, Prepared, BeginRelease, Released}, {BeginPrepare}},
@@ -67,7 +67,7 @@ TEST(SliceTable, RefusesEveryOtherOrder) {
   for (const Case& c : cases) {
     SliceTable table;
     for (RecordKind kind : c.before) must_apply(table, kind == BeginPrepare ? begin("a") : step(kind, "a"));
-    for (RecordKind next : {BeginPrepare, Prepared, BeginRelease, Released}) {
+    for (RecordKind next : {BeginPrepare, Prepared, BeginRelease, Released, Resized}) {
       bool allowed = std::ranges::find(c.allowed, next) != c.allowed.end();
       EXPECT_EQ(table.check(next == BeginPrepare ? begin("a") : step(next, "a")).has_value(), allowed)
           << c.before.size() << " records, then kind " << static_cast<int>(next);
@@ -101,8 +101,12 @@ TEST(SliceTable, SnapshotRebuildsAnyTable) {
   SliceTable table;
   for (int i = 0; i < 5000; ++i) {
     std::string id(1, static_cast<char>('a' + random.below(12)));
-    auto kind = static_cast<RecordKind>(1 + random.below(4));
+    auto kind = static_cast<RecordKind>(1 + random.below(5));
     SliceRecord record = kind == RecordKind::BeginPrepare ? begin(id) : step(kind, id);
+    if (kind == RecordKind::Resized) {
+      record.slice.share = {.memory_bytes = random.below(99), .compute_percent = 7, .ceiling_percent = 50};
+      record.slice.paused = random.below(2) == 0;
+    }
     if (table.check(record)) table.apply(record);
     if (i % 50 != 0) continue;
     SliceTable copy;

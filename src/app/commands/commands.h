@@ -20,11 +20,16 @@ cli::Command serve_command();
 cli::Command apply_command();
 cli::Command scale_command();
 cli::Command stop_command();
+cli::Command resize_command();
+cli::Command pause_command();
+cli::Command resume_command();
+cli::Command exec_command();
 cli::Command run_command();
 cli::Command bench_command();
 cli::Command ps_command();
 cli::Command top_command();
 cli::Command devices_command();
+cli::Command slices_command();
 cli::Command why_command();
 cli::Command events_command();
 cli::Command logs_command();
@@ -34,6 +39,9 @@ cli::Command completion_command();
 cli::Command complete_words_command();  // hidden: what the completion scripts call
 cli::Command reference_command();       // hidden: writes the pages of docs/reference
 cli::Command version_command();
+
+// Flags of a slice's share that every command with slices takes alike.
+std::vector<cli::Flag> tuning_flags();
 
 const std::vector<cli::Command>& all_commands();
 

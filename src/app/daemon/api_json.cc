@@ -21,6 +21,18 @@ void write_use(net::JsonWriter& w, const serving::SliceUse& use) {
   w.field("memory_refusals", use.memory_refusals).field("oom_kills", use.oom_kills).end();
 }
 
+void write_share_of(net::JsonWriter& w, const Slice& slice) {
+  const Share& share = slice.share;
+  w.field("id", slice.id).field("device", slice.device_id).field("owner", slice.owner);
+  w.field("deployment", slice.deployment).field("memory_bytes", share.memory_bytes);
+  w.field("compute_percent", share.compute_percent).field("priority", int64_t{share.priority});
+  w.field("ceiling_percent", std::max(share.ceiling_percent, share.compute_percent));
+  w.field("weight", share.weight == 0 ? share.compute_percent : share.weight);
+  w.field("memory_wait_ms", share.memory_wait_ms).field("paused", slice.paused);
+  w.field("isolation", to_string(slice.isolation));
+  write_reason(w, "isolation_reason", slice.isolation_reason);
+}
+
 const serving::SliceUse* use_of(const UseBySlice& use, const std::string& slice_id) {
   auto found = use.find(slice_id);
   return found == use.end() ? nullptr : &found->second;
@@ -29,13 +41,32 @@ const serving::SliceUse* use_of(const UseBySlice& use, const std::string& slice_
 }  // namespace
 
 void write_slice(net::JsonWriter& w, const Slice& slice, const serving::SliceUse* use) {
-  w.object().field("id", slice.id).field("device", slice.device_id).field("owner", slice.owner);
-  w.field("deployment", slice.deployment).field("memory_bytes", slice.share.memory_bytes);
-  w.field("compute_percent", slice.share.compute_percent).field("priority", int64_t{slice.share.priority});
-  w.field("isolation", to_string(slice.isolation));
-  write_reason(w, "isolation_reason", slice.isolation_reason);
+  w.object();
+  write_share_of(w, slice);
   if (use != nullptr) write_use(w, *use);
   w.end();
+}
+
+void write_slice_details(net::JsonWriter& w, const Slice& slice, const device::SliceUsage* usage) {
+  w.object();
+  write_share_of(w, slice);
+  if (usage == nullptr) {
+    w.end();
+    return;
+  }
+  w.object("use")
+      .field("memory_bytes", usage->memory_bytes)
+      .field("memory_peak_bytes", usage->memory_peak_bytes);
+  w.field("compute_ns", usage->compute_ns).field("throttled_ns", usage->throttled_ns);
+  w.field("paused_ns", usage->paused_ns).field("borrowed_ns", usage->borrowed_ns);
+  w.field("launches", usage->launches).field("processes", usage->processes);
+  w.field("share_in_force_percent", usage->effective_permille / 10.0);
+  w.field("memory_refusals", usage->memory_refusals).field("oom_kills", usage->oom_kills).array("kinds");
+  for (const device::KindUsage& kind : usage->kinds) {
+    w.object().field("kind", kind.kind).field("used_bytes", kind.used_bytes);
+    w.field("peak_bytes", kind.peak_bytes).field("allocations", kind.allocations).end();
+  }
+  w.end().end().end();
 }
 
 void write_device(net::JsonWriter& w, const Device& device, const std::vector<Slice>& slices,

@@ -21,6 +21,7 @@ using UseBySlice = std::map<std::string, serving::SliceUse, std::less<>>;
 void write_device(net::JsonWriter& w, const Device& device, const std::vector<Slice>& slices,
                   const UseBySlice& use);
 void write_slice(net::JsonWriter& w, const Slice& slice, const serving::SliceUse* use);
+void write_slice_details(net::JsonWriter& w, const Slice& slice, const device::SliceUsage* usage);
 void write_replica(net::JsonWriter& w, const serving::ReplicaView& replica, const serving::SliceUse* use);
 void write_deployment(net::JsonWriter& w, const serving::DeploymentView& deployment, const UseBySlice& use);
 void write_event(net::JsonWriter& w, const serving::Event& event);

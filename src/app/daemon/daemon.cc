@@ -27,6 +27,11 @@ std::string runtime_dir(const cli::Environment& environment) {
   return given.empty() ? fmt::format("/tmp/tweendeck-{}", geteuid()) : given + "/tweendeck";
 }
 
+std::string action_of(Reason reason) {
+  if (reason == Reason::OutOfMemory) return "Killed";
+  return reason == Reason::MemoryPressure ? "Pressure" : "Recovered";
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Daemon>> Daemon::start(DaemonConfig config) {
@@ -96,7 +101,12 @@ serving::Ports Daemon::ports() {
   ports.acquire_slice = [&broker](const serving::DeploymentSpec& spec, const std::string& owner,
                                   const std::string& id) { return broker.acquire(spec, owner, id); };
   ports.release_slice = [&broker](const std::string& id) { return broker.release(id); };
-  ports.list_slices = [&broker] { return broker.slices(); };
+  // Slices of programs that are not served are none of the controller's business.
+  ports.list_slices = [&broker] {
+    std::vector<Slice> served = broker.slices();
+    std::erase_if(served, [](const Slice& slice) { return slice.deployment.empty(); });
+    return served;
+  };
   ports.slice_usage = [&broker](const std::string& id) { return broker.usage(id); };
   ports.publish_endpoint = [this](const Endpoint& endpoint) { board_.publish(endpoint); };
   ports.remove_endpoint = [this](const std::string& id) { board_.remove(id); };
@@ -173,12 +183,13 @@ Status Daemon::start_api() {
   add_read_routes();
   add_write_routes();
   add_stream_routes();
+  add_slice_routes();
   return api_->start(socket_path_);
 }
 
 void Daemon::record(const device::SliceEvent& event) {
   controller_->record_event(event.slice_id.empty() ? "devices" : event.slice_id, event.reason,
-                            event.reason == Reason::OutOfMemory ? "Killed" : "Recovered", event.message);
+                            action_of(event.reason), event.message);
 }
 
 void Daemon::record(const std::vector<LostRequestsEvent>& lost) {
@@ -188,6 +199,7 @@ void Daemon::record(const std::vector<LostRequestsEvent>& lost) {
 
 void Daemon::housekeep() {
   record(lost_requests_.take(clock_.now()));
+  release_ended_programs();
   for (const device::SliceEvent& event : devices_->manager().tend()) record(event);
   std::vector<Slice> slices = devices_->broker().slices();
   metrics_.update(devices_->broker().devices(), slices, uses(slices), controller_->list());
@@ -206,6 +218,9 @@ Nanos Daemon::stop_grace() const {
 }
 
 Status Daemon::stop_replicas() {
+  if (Status gone = release_programs(); !gone)
+    log::warning("Could not end a program",
+                 {{"reason", gone.error().reason}, {"message", gone.error().message}});
   const Nanos started = clock_.now();
   Nanos next_warning = 0;
   while (true) {

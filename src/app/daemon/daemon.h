@@ -95,6 +95,7 @@ class Daemon {
   void add_write_routes();
   void add_stream_routes();
   void refuse_changes(Nanos drain);
+  void add_slice_routes();
   void record(const device::SliceEvent& event);
   void record(const std::vector<LostRequestsEvent>& lost);
 
@@ -106,6 +107,12 @@ class Daemon {
   Result<std::string> apply_json(const std::string& body);
   Result<std::string> scale_json(const std::string& name, const std::string& body);
   Result<std::string> remove_json(const net::ControlRequest& request);
+  std::string slices_json();
+  Result<std::string> take_slice_json(const std::string& body);
+  Result<std::string> resize_json(const std::string& name, const std::string& body);
+  Result<std::string> release_slice_json(const std::string& id);
+  void release_ended_programs();  // gives back the slices of `exec` whose lease nobody holds
+  Status release_programs();      // gives back all of them
   Result<std::string> why_json(const std::string& name);
   std::string events_json(uint64_t since);
   std::string endpoints_json();

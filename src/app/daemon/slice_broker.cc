@@ -5,9 +5,14 @@
 #include <algorithm>
 
 #include "base/units.h"
+#include "placement/resize.h"
+#include "serving/spec/deployment_spec.h"
 
 namespace tweendeck::daemon {
 namespace {
+
+constexpr uint32_t kMaxWeight = 1000;
+constexpr uint32_t kMaxMemoryWaitMs = 60'000;
 
 const Device* device_of(const std::vector<Device>& devices, const std::string& id) {
   auto found = std::find_if(devices.begin(), devices.end(), [&](const Device& d) { return d.id == id; });
@@ -32,6 +37,42 @@ Status still_holds(const placement::Snapshot& now, const Slice& slice, const Dev
               fmt::format("{} has {} now, its slices hold {} and {} %", device->id,
                           format_bytes(device->memory_bytes), format_bytes(memory_bytes), compute_percent),
               "stop a deployment there");
+}
+
+Result<std::string> choose(const placement::Snapshot& now, const Claim& claim) {
+  placement::Decision decision = placement::place(now, claim);
+  if (decision.placed()) return decision.device_ids.front();
+  const placement::Refusal& refusal = *decision.refusal;
+  Reason reason = refusal.reasons.empty() ? Reason::NoDevices : refusal.reasons.front().reason;
+  return fail(reason, placement::explain(refusal, claim));
+}
+
+// Limits of a share that did not come with a deployment, whose own are checked with its spec.
+Status check_share(const Slice& slice) {
+  const Share& share = slice.share;
+  const auto refuse = [&](std::string what, std::string hint) {
+    return fail(Reason::InvalidArgument, fmt::format("slice {}: {}", slice.id, what), std::move(hint));
+  };
+  if (share.memory_bytes < serving::kMinSliceMemoryBytes) {
+    return refuse(fmt::format("memory is {}, the least is {}", format_bytes(share.memory_bytes),
+                              format_bytes(serving::kMinSliceMemoryBytes)),
+                  "give it some memory, for example 1Gi");
+  }
+  if (share.compute_percent < 1 || share.compute_percent > 100)
+    return refuse(fmt::format("compute is {} percent of a device", share.compute_percent), "use 1 to 100");
+  if (share.ceiling_percent > 100 ||
+      (share.ceiling_percent != 0 && share.ceiling_percent < share.compute_percent)) {
+    return refuse(fmt::format("the ceiling is {} percent, its own share {}", share.ceiling_percent,
+                              share.compute_percent),
+                  "use its own share up to 100, or 0 to borrow nothing");
+  }
+  if (share.weight > kMaxWeight)
+    return refuse(fmt::format("the weight is {}", share.weight), fmt::format("use 0 to {}", kMaxWeight));
+  if (share.memory_wait_ms > kMaxMemoryWaitMs) {
+    return refuse(fmt::format("allocations would wait {} ms", share.memory_wait_ms),
+                  fmt::format("use at most {} ms", kMaxMemoryWaitMs));
+  }
+  return {};
 }
 
 serving::SliceGrant grant_of(Slice slice, const device::Preparation& preparation, const Device& device) {
@@ -67,23 +108,74 @@ Result<serving::SliceGrant> SliceBroker::acquire(const serving::DeploymentSpec& 
     Claim claim = spec.claim;
     claim.name = spec.name;
     claim.count = 1;
-    placement::Decision decision = placement::place(now, claim);
-    if (!decision.placed()) {
-      const placement::Refusal& refusal = *decision.refusal;
-      Reason reason = refusal.reasons.empty() ? Reason::NoDevices : refusal.reasons.front().reason;
-      return fail(reason, placement::explain(refusal, claim));
-    }
+    Result<std::string> device_id = choose(now, claim);
+    if (!device_id) return fail(device_id.error());
     slice = {.id = slice_id,
-             .device_id = decision.device_ids.front(),
+             .device_id = std::move(*device_id),
              .share = claim.share,
              .owner = owner,
              .deployment = spec.name};
   }
+  return prepare(now, std::move(slice));
+}
+
+Result<serving::SliceGrant> SliceBroker::prepare(const placement::Snapshot& now, Slice slice) {
   const Device* device = device_of(now.devices, slice.device_id);
   if (Status holds = still_holds(now, slice, device); !holds) return fail(holds.error());
   Result<device::Preparation> preparation = manager_.prepare(slice);
   if (!preparation) return fail(preparation.error());
   return grant_of(std::move(slice), *preparation, *device);
+}
+
+Result<serving::SliceGrant> SliceBroker::acquire_own(const Claim& claim, const std::string& slice_id) {
+  std::scoped_lock lock(mutex_);
+  placement::Snapshot now = snapshot();
+  if (std::ranges::find(now.slices, slice_id, &Slice::id) != now.slices.end())
+    return fail(Reason::AlreadyExists, fmt::format("slice {} exists already", slice_id), "use another name");
+  Slice slice{.id = slice_id, .device_id = "", .share = claim.share, .owner = slice_id, .deployment = ""};
+  if (Status valid = check_share(slice); !valid) return fail(valid.error());
+  Result<std::string> device_id = choose(now, claim);
+  if (!device_id) return fail(device_id.error());
+  slice.device_id = std::move(*device_id);
+  return prepare(now, std::move(slice));
+}
+
+Result<std::vector<Slice>> SliceBroker::resize(const std::string& name, const SliceChange& change,
+                                               std::vector<device::SliceEvent>& events) {
+  std::scoped_lock lock(mutex_);
+  placement::Snapshot now = snapshot();
+  std::vector<Slice> before, after;
+  for (const Slice& slice : now.slices) {
+    if (slice.id == name || slice.owner == name || slice.deployment == name) before.push_back(slice);
+  }
+  if (before.empty()) {
+    return fail(Reason::NotFound,
+                fmt::format("there is no slice, replica or deployment '{}' that holds a slice", name),
+                "`tweendeck slices` lists what there is");
+  }
+  for (const Slice& slice : before) {
+    Slice changed = slice;
+    change(changed);
+    if (Status valid = check_share(changed); !valid) return fail(valid.error());
+    if (Status fits = placement::check_resize(now, slice.id, changed.share); !fits) return fail(fits.error());
+    std::ranges::find(now.slices, slice.id, &Slice::id)->share = changed.share;
+    after.push_back(std::move(changed));
+  }
+  for (size_t i = 0; i < after.size(); ++i) {
+    Result<Slice> done = manager_.resize(after[i].id, after[i].share, after[i].paused, &events);
+    if (done) {
+      after[i] = std::move(*done);
+      continue;
+    }
+    Error error = done.error();
+    for (size_t back = 0; back < i; ++back) {
+      Result<Slice> restored =
+          manager_.resize(before[back].id, before[back].share, before[back].paused, &events);
+      if (!restored) error.message += "; " + restored.error().message;
+    }
+    return fail(std::move(error));
+  }
+  return after;
 }
 
 Status SliceBroker::release(const std::string& slice_id) {
@@ -98,6 +190,10 @@ std::vector<Slice> SliceBroker::slices() {
   std::vector<Slice> slices;
   for (device::SliceEntry& entry : manager_.slices()) slices.push_back(std::move(entry.slice));
   return slices;
+}
+
+Result<device::SliceUsage> SliceBroker::details(const std::string& slice_id) {
+  return manager_.usage(slice_id);
 }
 
 Result<serving::SliceUse> SliceBroker::usage(const std::string& slice_id) {

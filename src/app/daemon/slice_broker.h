@@ -5,6 +5,7 @@
 // device manager does.
 #pragma once
 
+#include <functional>
 #include <mutex>
 #include <string>
 #include <vector>
@@ -25,12 +26,26 @@ class SliceBroker {
                                       const std::string& slice_id);
   Status release(const std::string& slice_id);
 
+  // A slice for a program that is not served (`tweendeck exec`): placed like a deployment's, without a
+  // deployment. Errors: AlreadyExists for an id that is held; of placement and of the device manager.
+  Result<serving::SliceGrant> acquire_own(const Claim& claim, const std::string& slice_id);
+
+  // Changes every slice that `name` means (a slice, a replica, or all of a deployment) to what `change` makes
+  // of it, while processes run. All are checked before the first is changed; when one fails, those before it
+  // are put back. Answers the slices as they are now; events go into `events`. Errors: NotFound,
+  // InvalidArgument (limits), of placement and of the device manager.
+  using SliceChange = std::function<void(Slice&)>;
+  Result<std::vector<Slice>> resize(const std::string& name, const SliceChange& change,
+                                    std::vector<device::SliceEvent>& events);
+
   std::vector<Device> devices();
   std::vector<Slice> slices();
   Result<serving::SliceUse> usage(const std::string& slice_id);
+  Result<device::SliceUsage> details(const std::string& slice_id);
 
  private:
   placement::Snapshot snapshot();
+  Result<serving::SliceGrant> prepare(const placement::Snapshot& now, Slice slice);
 
   device::DeviceManager& manager_;
   std::mutex mutex_;

@@ -29,6 +29,10 @@ Result<Journal> Journal::open(std::string path, Disk& disk) {
     if (Status ok = journal.rewrite(); !ok) return fail(ok.error());
     return journal;
   }
+  if (replayed->version < kJournalVersion) {
+    if (Status ok = journal.rewrite(); !ok) return fail(ok.error());
+    return journal;
+  }
   Result<int> fd = disk.open(journal.path_, false);
   if (!fd) return fail(fd.error());
   journal.file_ = Fd(*fd);

@@ -13,6 +13,7 @@ namespace {
 static_assert(std::endian::native == std::endian::little,
               "the journal is written in the machine's byte order");
 
+constexpr uint32_t kVersionWithLiveShares = 2;
 constexpr std::string_view kMagic = "TWSLICE\n";
 constexpr std::string_view kAdvice =
     "move the file away and start again: slices found on the machine are then removed as leaked";
@@ -64,6 +65,27 @@ uint64_t checksum(std::string_view first, std::string_view second) {
   return XXH3_64bits_withSeed(second.data(), second.size(), XXH3_64bits(first.data(), first.size()));
 }
 
+void put_share(std::string& out, const Share& share) {
+  put(out, share.memory_bytes);
+  put(out, share.compute_percent);
+  put(out, share.priority);
+  put(out, share.ceiling_percent);
+  put(out, share.weight);
+  put(out, share.memory_wait_ms);
+}
+
+Share take_share(Reader& reader, uint32_t version) {
+  Share share;
+  share.memory_bytes = reader.take<uint64_t>();
+  share.compute_percent = reader.take<uint32_t>();
+  share.priority = reader.take<int32_t>();
+  if (version < kVersionWithLiveShares) return share;
+  share.ceiling_percent = reader.take<uint32_t>();
+  share.weight = reader.take<uint32_t>();
+  share.memory_wait_ms = reader.take<uint32_t>();
+  return share;
+}
+
 std::string encode_payload(const SliceRecord& record) {
   const Slice& slice = record.slice;
   std::string out;
@@ -74,22 +96,24 @@ std::string encode_payload(const SliceRecord& record) {
     put_text(out, slice.device_id);
     put_text(out, slice.owner);
     put_text(out, slice.deployment);
-    put(out, slice.share.memory_bytes);
-    put(out, slice.share.compute_percent);
-    put(out, slice.share.priority);
+    put_share(out, slice.share);
   } else if (record.kind == RecordKind::Prepared) {
     put_text(out, to_string(slice.isolation));
     put_text(out, to_string(slice.isolation_reason));
+  } else if (record.kind == RecordKind::Resized) {
+    put_share(out, slice.share);
+    put(out, static_cast<uint8_t>(slice.paused));
   }
   return out;
 }
 
-std::optional<SliceRecord> decode_payload(std::string_view payload) {
+std::optional<SliceRecord> decode_payload(std::string_view payload, uint32_t version) {
   Reader reader(payload);
   SliceRecord record;
   auto kind = reader.take<uint8_t>();
   if (kind < static_cast<uint8_t>(RecordKind::BeginPrepare) ||
-      kind > static_cast<uint8_t>(RecordKind::Released)) {
+      kind > static_cast<uint8_t>(version < kVersionWithLiveShares ? RecordKind::Released
+                                                                   : RecordKind::Resized)) {
     return std::nullopt;
   }
   record.kind = static_cast<RecordKind>(kind);
@@ -99,14 +123,17 @@ std::optional<SliceRecord> decode_payload(std::string_view payload) {
     record.slice.device_id = reader.take_text();
     record.slice.owner = reader.take_text();
     record.slice.deployment = reader.take_text();
-    record.slice.share.memory_bytes = reader.take<uint64_t>();
-    record.slice.share.compute_percent = reader.take<uint32_t>();
-    record.slice.share.priority = reader.take<int32_t>();
+    record.slice.share = take_share(reader, version);
   } else if (record.kind == RecordKind::Prepared) {
     std::string isolation = reader.take_text();
     std::optional<Reason> reason = parse_reason(reader.take_text());
     if (!reason || !parse_isolation(isolation, record.slice.isolation)) return std::nullopt;
     record.slice.isolation_reason = *reason;
+  } else if (record.kind == RecordKind::Resized) {
+    record.slice.share = take_share(reader, version);
+    const auto paused = reader.take<uint8_t>();
+    if (paused > 1) return std::nullopt;
+    record.slice.paused = paused == 1;
   }
   if (!reader.complete()) return std::nullopt;
   return record;
@@ -140,13 +167,15 @@ bool is_torn_tail(std::string_view rest, uint64_t expected_sequence) {
   return true;
 }
 
-Result<bool> header_is_torn(std::string_view bytes) {
-  std::string expected = encode_header();
-  if (bytes.size() < kHeaderBytes) {
-    if (expected.starts_with(bytes)) return true;
-    return fail(Reason::JournalCorrupt, "the slice journal's header is damaged", std::string(kAdvice));
+// The version of the file; 0 = its header is torn.
+Result<uint32_t> version_of(std::string_view bytes) {
+  for (uint32_t version = kOldestJournalVersion; version <= kJournalVersion; ++version) {
+    const std::string expected = encode_header(version);
+    if (bytes.size() < kHeaderBytes && expected.starts_with(bytes)) return 0;
+    if (bytes.starts_with(expected)) return version;
   }
-  if (bytes.starts_with(expected)) return false;
+  if (bytes.size() < kHeaderBytes)
+    return fail(Reason::JournalCorrupt, "the slice journal's header is damaged", std::string(kAdvice));
   Reader reader(bytes.substr(kMagic.size(), 4));
   auto version = reader.take<uint32_t>();
   if (bytes.starts_with(encode_header(version)) && version > kJournalVersion) {
@@ -183,12 +212,13 @@ std::string encode_record(const SliceRecord& record, uint64_t sequence) {
 
 Result<Replay> replay(std::string_view bytes) {
   Replay result;
-  Result<bool> torn_header = header_is_torn(bytes);
-  if (!torn_header) return fail(torn_header.error());
-  if (*torn_header) {
+  const Result<uint32_t> version = version_of(bytes);
+  if (!version) return fail(version.error());
+  if (*version == 0) {
     result.torn = true;
     return result;
   }
+  result.version = *version;
   size_t at = kHeaderBytes;
   while (at < bytes.size()) {
     std::optional<Frame> frame = frame_at(bytes.substr(at));
@@ -198,7 +228,7 @@ Result<Replay> replay(std::string_view bytes) {
       result.torn = true;
       break;
     }
-    std::optional<SliceRecord> record = decode_payload(frame->payload);
+    std::optional<SliceRecord> record = decode_payload(frame->payload, *version);
     if (!record) return corrupt(at, "a record is malformed");
     if (frame->sequence != result.next_sequence) {
       return corrupt(at,

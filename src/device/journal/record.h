@@ -19,7 +19,8 @@
 
 namespace tweendeck::device {
 
-inline constexpr uint32_t kJournalVersion = 1;
+inline constexpr uint32_t kJournalVersion = 2;
+inline constexpr uint32_t kOldestJournalVersion = 1;  // that can be read
 inline constexpr size_t kHeaderBytes = 16;
 inline constexpr size_t kFrameBytes = 20;         // before the payload
 inline constexpr size_t kMaxPayloadBytes = 4096;  // above what kMaxSliceIdBytes and kMaxSliceTextBytes allow
@@ -32,6 +33,7 @@ struct Replay {
   SliceTable table;
   uint64_t valid_bytes = 0;  // header and whole records; what follows is a torn tail
   uint64_t next_sequence = 1;
+  uint32_t version = kJournalVersion;
   bool torn = false;  // a record (or the header) was being written when the machine stopped
 };
 

@@ -1,6 +1,7 @@
 #include "device/journal/record.h"
 
 #include <gtest/gtest.h>
+#include <xxhash.h>
 
 #include <algorithm>
 
@@ -17,6 +18,15 @@ SliceRecord record_of(RecordKind kind, std::string id) {
     record.slice.owner = "chat-1";
     record.slice.deployment = "chat";
     record.slice.share = {.memory_bytes = 1ull << 33, .compute_percent = 40, .priority = -3};
+  }
+  if (kind == RecordKind::Resized) {
+    record.slice.share = {.memory_bytes = 1ull << 32,
+                          .compute_percent = 20,
+                          .priority = 4,
+                          .ceiling_percent = 90,
+                          .weight = 3,
+                          .memory_wait_ms = 250};
+    record.slice.paused = true;
   }
   if (kind == RecordKind::Prepared) {
     record.slice.isolation = Isolation::Library;
@@ -36,7 +46,8 @@ std::string sample(std::vector<size_t>* ends = nullptr) {
                                                                                    {BeginPrepare, "b"},
                                                                                    {BeginRelease, "a"},
                                                                                    {Released, "a"},
-                                                                                   {Prepared, "b"}}) {
+                                                                                   {Prepared, "b"},
+                                                                                   {Resized, "b"}}) {
     bytes += encode_record(record_of(kind, id), sequence++);
     if (ends != nullptr) ends->push_back(bytes.size());
   }
@@ -47,14 +58,35 @@ TEST(Replay, ReadsBackEveryField) {
   Result<Replay> result = replay(sample());
   ASSERT_TRUE(result) << to_string(result.error());
   EXPECT_FALSE(result->torn);
-  EXPECT_EQ(result->next_sequence, 7u);
+  EXPECT_EQ(result->next_sequence, 8u);
   ASSERT_EQ(result->table.entries().size(), 1u);
   const SliceEntry& entry = *result->table.find("b");
   EXPECT_EQ(entry.provider, "cpu");
   EXPECT_EQ(entry.slice.device_id, "cpu0");
-  EXPECT_EQ(entry.slice.share, (Share{.memory_bytes = 1ull << 33, .compute_percent = 40, .priority = -3}));
+  EXPECT_EQ(entry.slice.share, record_of(RecordKind::Resized, "b").slice.share);
+  EXPECT_TRUE(entry.slice.paused);
   EXPECT_EQ(entry.slice.isolation, Isolation::Library);
   EXPECT_EQ(entry.slice.isolation_reason, Reason::LibraryMissing);
+}
+
+TEST(Replay, ReadsVersionOneWhichHadNoLiveShares) {
+  const auto with_u32 = [](std::string& out, uint32_t value) {
+    out.append(reinterpret_cast<const char*>(&value), sizeof(value));
+  };
+  std::string payload = encode_record(record_of(RecordKind::BeginPrepare, "a"), 1).substr(kFrameBytes);
+  payload.resize(payload.size() - 3 * sizeof(uint32_t));  // ceiling, weight, wait
+  std::string frame;
+  with_u32(frame, static_cast<uint32_t>(payload.size()));
+  with_u32(frame, 1);
+  with_u32(frame, 0);  // upper half of the sequence
+  const uint64_t check =
+      XXH3_64bits_withSeed(payload.data(), payload.size(), XXH3_64bits(frame.data(), frame.size()));
+  frame.append(reinterpret_cast<const char*>(&check), sizeof(check));
+  const Result<Replay> result = replay(encode_header(kOldestJournalVersion) + frame + payload);
+  ASSERT_TRUE(result) << to_string(result.error());
+  EXPECT_EQ(result->version, kOldestJournalVersion);
+  EXPECT_EQ(result->table.find("a")->slice.share,
+            (Share{.memory_bytes = 1ull << 33, .compute_percent = 40, .priority = -3}));
 }
 
 TEST(Replay, AJournalCutAtAnyByteKeepsEveryWholeRecord) {

@@ -139,6 +139,7 @@ Status DeviceManager::release_locked(const std::string& slice_id) {
   }
   if (Status ok = unmake(provider, slice_id); !ok) return ok;
   oom_kills_seen_.erase(slice_id);
+  under_pressure_.erase(slice_id);
   return record(RecordKind::Released, slice);
 }
 

@@ -52,6 +52,14 @@ class DeviceManager {
   Result<Preparation> prepare(const Slice& slice);
   Status release(std::string_view slice_id);  // unknown ids succeed
 
+  // Gives a prepared slice another share, or pauses or resumes it, while its processes run. Durable before it
+  // is in force: after kill -9 in between, recover() puts it in force. Whether the device has the room is the
+  // caller's to know. Events: MemoryPressure when the slice holds more than its new limit; tend() tells when
+  // it no longer does. Errors: NotFound (the slice is not prepared); what the provider says, the slice is
+  // then as it was; DiskFull and others of the journal.
+  Result<Slice> resize(std::string_view slice_id, const Share& share, bool paused,
+                       std::vector<SliceEvent>* events);
+
   std::vector<SliceEntry> slices() const;
   Result<SliceUsage> usage(std::string_view slice_id) const;  // NotFound
 
@@ -75,6 +83,7 @@ class DeviceManager {
   void remove_leaked(const std::string& slice_id, std::vector<SliceEvent>& events);
   void finish(const std::string& slice_id, std::string_view what, std::vector<SliceEvent>& events);
   void adopt(const SliceEntry& entry, bool is_lost, std::vector<SliceEvent>& events);
+  void look_for_pressure(const std::string& slice_id, std::vector<SliceEvent>& events);
   void stop_after_oom(const std::string& slice_id, std::vector<SliceEvent>& events);
 
   std::vector<Provider*> providers_;
@@ -82,6 +91,7 @@ class DeviceManager {
   Groups* groups_;
   std::map<std::string, std::string, std::less<>> provider_of_device_;
   std::map<std::string, uint64_t, std::less<>> oom_kills_seen_;  // by slice
+  std::set<std::string, std::less<>> under_pressure_;            // slices that hold more than their limit
   mutable std::mutex mutex_;
 };
 

@@ -258,6 +258,87 @@ TEST_F(ManagerTest, ACrashAtAnyStepLeavesNothingBehind) {
   EXPECT_GT(crashes, 40);
 }
 
+TEST_F(ManagerTest, AResizedSliceKeepsItsShareOverRestarts) {
+  start();
+  ASSERT_TRUE(manager_->prepare(slice_named("a")));
+  Share share = slice_named("a").share;
+  share.compute_percent = 35;
+  share.ceiling_percent = 90;
+  share.memory_wait_ms = 7;
+  std::vector<SliceEvent> events;
+  ASSERT_TRUE(manager_->resize("a", share, true, &events));
+  EXPECT_TRUE(events.empty());
+  EXPECT_EQ(provider_->made["a"].share, share);
+  restart();
+  EXPECT_EQ(provider_->made["a"].share, share);
+  EXPECT_TRUE(provider_->made["a"].paused);
+  EXPECT_EQ(manager_->slices().front().slice.share, share);
+  const Result<Slice> unknown = manager_->resize("b", share, false, nullptr);
+  ASSERT_FALSE(unknown);
+  EXPECT_EQ(unknown.error().reason, Reason::NotFound);
+}
+
+TEST_F(ManagerTest, AResizeThatTheProviderRefusesChangesNothing) {
+  start();
+  ASSERT_TRUE(manager_->prepare(slice_named("a")));
+  Share share = slice_named("a").share;
+  share.compute_percent = 35;
+  provider_->prepare_fails = true;
+  EXPECT_FALSE(manager_->resize("a", share, false, nullptr));
+  provider_->prepare_fails = false;
+  EXPECT_EQ(manager_->slices().front().slice.share, slice_named("a").share);
+  restart();
+  EXPECT_EQ(provider_->made["a"].share, slice_named("a").share);
+}
+
+TEST_F(ManagerTest, ShrinkingBelowUseIsPressureUntilItIsFreed) {
+  start();
+  ASSERT_TRUE(manager_->prepare(slice_named("a")));
+  provider_->used_bytes = 1 << 20;
+  Share share = slice_named("a").share;
+  share.memory_bytes = 1 << 19;
+  std::vector<SliceEvent> events;
+  ASSERT_TRUE(manager_->resize("a", share, false, &events));
+  ASSERT_EQ(events.size(), 1u);
+  EXPECT_EQ(events[0].reason, Reason::MemoryPressure);
+  EXPECT_TRUE(manager_->tend().empty()) << "told once";
+  provider_->used_bytes = 1 << 19;
+  events = manager_->tend();
+  ASSERT_EQ(events.size(), 1u);
+  EXPECT_EQ(events[0].reason, Reason::None);
+  EXPECT_TRUE(manager_->tend().empty());
+}
+
+TEST_F(ManagerTest, AResizeThatIsKilledAnywhereIsDoneOrNot) {
+  Share share = slice_named("a").share;
+  share.compute_percent = 35;
+  bool crashed = true;
+  int crashes = 0;
+  for (int at = 0; crashed; ++at) {
+    std::filesystem::remove(state_ + "/slices.journal");
+    std::filesystem::remove_all(machine());
+    std::filesystem::create_directory(machine());
+    start();
+    ASSERT_TRUE(manager_->prepare(slice_named("a")));
+    CrashPoint point(at);
+    CrashingDisk disk(point);
+    crashed = false;
+    try {
+      start(disk, point);
+      manager_->recover();
+      ASSERT_TRUE(manager_->resize("a", share, false, nullptr));
+    } catch (const Crash&) {
+      crashed = true;
+      ++crashes;
+    }
+    restart();
+    const Slice now = manager_->slices().front().slice;
+    EXPECT_EQ(provider_->made["a"].share, now.share) << at;
+    EXPECT_TRUE(now.share == share || (crashed && now.share == slice_named("a").share)) << at;
+  }
+  EXPECT_GT(crashes, 4);
+}
+
 TEST_F(ManagerTest, TakesCallsFromManyThreads) {
   start();
   std::vector<std::thread> threads;

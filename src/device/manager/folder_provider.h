@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -71,6 +72,7 @@ class FolderProvider final : public Provider {
       if (prepare_fails) return fail(Reason::DriverError, "no more slices");
     }
     point_.step();
+    made[slice.id] = slice;
     return Preparation{.isolation = isolation,
                        .isolation_reason = Reason::None,
                        .env = {{"FOLDER", slice.id}},
@@ -86,7 +88,11 @@ class FolderProvider final : public Provider {
     }
     return {};
   }
-  Result<SliceUsage> usage(std::string_view) override { return SliceUsage{}; }
+  Result<SliceUsage> usage(std::string_view) override {
+    SliceUsage usage;
+    usage.memory_bytes = used_bytes;
+    return usage;
+  }
   Result<std::vector<std::string>> prepared() override {
     std::vector<std::string> ids;
     for (const auto& entry : std::filesystem::directory_iterator(folder_))
@@ -97,6 +103,8 @@ class FolderProvider final : public Provider {
   bool discover_fails = false;
   bool prepare_fails = false;
   bool unprepare_fails = false;
+  uint64_t used_bytes = 0;            // by every slice
+  std::map<std::string, Slice> made;  // as prepared last
   Isolation isolation = Isolation::Library;
 
  private:

@@ -115,6 +115,8 @@ std::vector<SliceEvent> DeviceManager::tend() {
       stop_after_oom(id, events);
     }
   }
+  const std::set<std::string, std::less<>> strained = under_pressure_;
+  for (const std::string& id : strained) look_for_pressure(id, events);
   for (const std::string& id : unfinished) finish(id, "was half done and is gone now", events);
   return events;
 }

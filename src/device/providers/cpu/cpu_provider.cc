@@ -73,6 +73,12 @@ Result<Preparation> CpuProvider::prepare(const Slice& slice) {
                 fmt::format("device {} of slice {} does not exist", slice.device_id, slice.id),
                 "`tweendeck devices` lists what there is");
   }
+  if (slice.paused || slice.share.ceiling_percent > slice.share.compute_percent) {
+    return fail(Reason::Unsupported,
+                fmt::format("slice {} is on {}, whose CPU share can neither be paused nor lent", slice.id,
+                            slice.device_id),
+                "only slices of GPUs can");
+  }
   uint64_t cpu_milli = device_cpu_milli(*topology, *node) * slice.share.compute_percent / 100;
   Preparation preparation;
   preparation.cpu_count = static_cast<uint32_t>((cpu_milli + 999) / 1000);
@@ -80,6 +86,14 @@ Result<Preparation> CpuProvider::prepare(const Slice& slice) {
   if (groups_ == nullptr) {
     preparation.isolation_reason = Reason::CgroupUnavailable;
     return preparation;
+  }
+  // The kernel would kill at once what does not fit any more; a slice that shrinks keeps its processes.
+  if (Result<GroupUsage> group = groups_->usage(slice.id);
+      group && slice.share.memory_bytes > 0 && group->memory_bytes > slice.share.memory_bytes) {
+    return fail(Reason::MemoryPressure,
+                fmt::format("slice {} uses {}, more than the {} that it is to have", slice.id,
+                            format_bytes(group->memory_bytes), format_bytes(slice.share.memory_bytes)),
+                "free some memory inside it first");
   }
   Result<std::vector<std::string>> procs =
       groups_->create(slice.id, {.memory_bytes = slice.share.memory_bytes,

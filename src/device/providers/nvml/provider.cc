@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 
 #include "device/providers/nvml/tenants.h"
 
@@ -10,6 +11,8 @@ namespace tweendeck::device::nvml {
 namespace {
 
 constexpr Nanos kKillWait = 5 * kSecond;
+constexpr std::array<std::string_view, TW_VGPU_KIND_MODULE + 1> kKindNames = {
+    "linear", "managed", "pool", "virtual", "array", "imported", "graph", "context", "module"};
 
 }  // namespace
 
@@ -109,6 +112,7 @@ Status NvmlProvider::unprepare(std::string_view slice_id) {
     pids.push_back(process.pid);
   }
   if (Status status = kill_tenants(pids, pages_.usage_path(slice_id), kKillWait); !status) return status;
+  peaks_.erase(std::string(slice_id));
   return pages_.remove(slice_id);
 }
 
@@ -126,6 +130,17 @@ Result<SliceUsage> NvmlProvider::usage(std::string_view slice_id) {
   usage.compute_ns = reading->charged_ns;
   usage.throttled_ns = reading->throttled_ns;
   usage.memory_refusals = reading->refused;
+  usage.paused_ns = reading->paused_ns;
+  usage.borrowed_ns = reading->borrowed_ns;
+  usage.launches = reading->launches;
+  usage.processes = static_cast<uint32_t>(reading->pids.size());
+  std::array<uint64_t, TW_VGPU_KINDS>& peaks = peaks_[std::string(slice_id)];
+  for (size_t kind = 0; kind < kKindNames.size(); ++kind) {
+    peaks[kind] = std::max(peaks[kind], reading->used_by_kind[kind]);
+    if (reading->allocations_by_kind[kind] == 0 && peaks[kind] == 0) continue;
+    usage.kinds.push_back({std::string(kKindNames[kind]), reading->used_by_kind[kind], peaks[kind],
+                           reading->allocations_by_kind[kind]});
+  }
   return usage;
 }
 

@@ -2,6 +2,8 @@
 // common. Contract: device/provider.h. A slice exists exactly when its folder of pages exists.
 #pragma once
 
+#include <array>
+#include <map>
 #include <memory>
 #include <string>
 
@@ -61,6 +63,7 @@ class NvmlProvider : public Provider {
   Options options_;
   std::vector<Shown> extra_;
   SlicePages pages_;
+  std::map<std::string, std::array<uint64_t, TW_VGPU_KINDS>> peaks_;  // memory by kind, as seen by usage()
   std::unique_ptr<Api> api_;
   std::unique_ptr<XidWatch> xids_;          // uses api_
   std::unique_ptr<FeedbackLoop> feedback_;  // uses api_; a thread

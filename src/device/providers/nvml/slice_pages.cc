@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -83,16 +84,20 @@ uint64_t boot() {
   return text.size() < 16 ? 1 : std::stoull(text.substr(0, 16), nullptr, 16);
 }
 
-tw_vgpu_limit_set limit_set(const Share& share, const uint8_t (&uuid)[16]) {
+tw_vgpu_limit_set limit_set(const Slice& slice, const uint8_t (&uuid)[16]) {
+  const Share& share = slice.share;
   tw_vgpu_limit_set set{};
   set.device_count = 1;
   tw_vgpu_device_limit& limit = set.devices[0];
   std::memcpy(limit.uuid, uuid, sizeof(uuid));
   limit.memory_bytes = share.memory_bytes;
   limit.compute_floor_permille = share.compute_percent * kPermillePerPercent;
-  limit.compute_ceiling_permille = limit.compute_floor_permille;
-  limit.weight = share.compute_percent;
+  limit.compute_ceiling_permille =
+      std::max(share.ceiling_percent * kPermillePerPercent, limit.compute_floor_permille);
+  limit.weight = share.weight == 0 ? share.compute_percent : share.weight;
   limit.priority = share.priority;
+  limit.memory_wait_ms = share.memory_wait_ms;
+  limit.flags = slice.paused ? uint32_t{TW_VGPU_FLAG_PAUSED} : 0;
   return set;
 }
 
@@ -225,7 +230,7 @@ Status SlicePages::write(const Slice& slice, std::string_view device_uuid) const
   if (::mkdir(folder(slice.id).c_str(), kFolderMode) != 0 && errno != EEXIST) {
     return fail(system_error(errno, "cannot create " + folder(slice.id)));
   }
-  const tw_vgpu_limit_set set = limit_set(slice.share, uuid);
+  const tw_vgpu_limit_set set = limit_set(slice, uuid);
   std::optional<uint64_t> binding = update_limits(limits_path(slice.id), slice.id, set);
   if (!binding) {
     const Result<uint64_t> fresh = random_binding();
@@ -292,9 +297,17 @@ Result<UsageReading> SlicePages::usage(std::string_view slice_id) const {
   reading.charged_ns = tw_vgpu_load(&device.charged_ns);
   reading.throttled_ns = tw_vgpu_load(&device.throttled_ns);
   for (const uint64_t& count : device.refused) reading.refused += tw_vgpu_load(&count);
+  reading.paused_ns = tw_vgpu_load(&device.paused_ns);
+  reading.borrowed_ns = tw_vgpu_load(&device.borrowed_ns);
+  reading.launches = tw_vgpu_load(&device.launches);
+  for (size_t kind = 0; kind < TW_VGPU_KINDS; ++kind)
+    reading.allocations_by_kind[kind] = tw_vgpu_load(&device.allocations[kind]);
   for (uint32_t i = 0; i < tw_vgpu_slot_bound(&usage); ++i) {
-    if (const uint64_t owner = tw_vgpu_load(&usage.slots[i].owner))
-      reading.pids.push_back(tw_vgpu_owner_pid(owner));
+    const uint64_t owner = tw_vgpu_load(&usage.slots[i].owner);
+    if (owner == 0) continue;
+    reading.pids.push_back(tw_vgpu_owner_pid(owner));
+    for (size_t kind = 0; kind < TW_VGPU_KINDS; ++kind)
+      reading.used_by_kind[kind] += tw_vgpu_load(&usage.books[0][i].by_kind[kind]);
   }
   return reading;
 }

@@ -6,6 +6,7 @@
 // thread at a time per slice.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -26,6 +27,11 @@ struct UsageReading {
   uint64_t charged_ns = 0;
   uint64_t throttled_ns = 0;
   uint64_t refused = 0;
+  uint64_t paused_ns = 0;
+  uint64_t borrowed_ns = 0;
+  uint64_t launches = 0;
+  std::array<uint64_t, TW_VGPU_KINDS> used_by_kind{};
+  std::array<uint64_t, TW_VGPU_KINDS> allocations_by_kind{};
   std::vector<uint32_t> pids;  // that claim a slot; unverified
 };
 
