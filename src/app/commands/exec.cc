@@ -16,6 +16,7 @@ namespace tweendeck::commands {
 namespace {
 
 constexpr int kNameTries = 8;
+constexpr std::string_view kGpuProviders[] = {"nvidia", "soft"};
 
 // "exec-1a2b3c4d": short enough to type, rare enough to be free.
 std::string fresh_name() {
@@ -43,7 +44,11 @@ std::string request_body(const cli::Invocation& in, const std::string& name) {
   if (in.is_set("priority")) w.field("priority", static_cast<int64_t>(in.number("priority")));
   if (in.is_set("memory-wait")) w.field("memory_wait_ms", in.duration("memory-wait") / kMillisecond);
   w.array("devices");
-  for (const std::string& device : in.list("device")) w.value(device);
+  const std::vector<std::string> given = in.list("device");
+  for (const std::string& device : given) w.value(device);
+  for (const std::string_view provider : kGpuProviders) {
+    if (given.empty()) w.value(provider);
+  }
   w.end().end();
   return w.take();
 }
