@@ -69,6 +69,16 @@ TW_EXPORT CUresult cuMemHostRegister_v2(void* pointer, size_t bytes, unsigned);
 TW_EXPORT CUresult cuMemHostUnregister(void* pointer);
 
 // transfer.cc
+TW_EXPORT_BOTH(cuMemcpyHtoA_v2, _ptds, (CUarray to, size_t offset, const void* from, size_t n));
+TW_EXPORT_BOTH(cuMemcpyAtoH_v2, _ptds, (void* to, CUarray from, size_t offset, size_t n));
+TW_EXPORT_BOTH(cuMemcpyDtoA_v2, _ptds, (CUarray to, size_t offset, CUdeviceptr from, size_t n));
+TW_EXPORT_BOTH(cuMemcpyAtoD_v2, _ptds, (CUdeviceptr to, CUarray from, size_t offset, size_t n));
+TW_EXPORT_BOTH(cuMemcpyAtoA_v2, _ptds,
+               (CUarray to, size_t to_offset, CUarray from, size_t from_offset, size_t n));
+TW_EXPORT_BOTH(cuMemcpyHtoAAsync_v2, _ptsz,
+               (CUarray to, size_t offset, const void* from, size_t n, CUstream stream));
+TW_EXPORT_BOTH(cuMemcpyAtoHAsync_v2, _ptsz,
+               (void* to, CUarray from, size_t offset, size_t n, CUstream stream));
 TW_EXPORT_BOTH(cuMemcpy, _ptds, (CUdeviceptr to, CUdeviceptr from, size_t n));
 TW_EXPORT_BOTH(cuMemcpyHtoD_v2, _ptds, (CUdeviceptr to, const void* from, size_t n));
 TW_EXPORT_BOTH(cuMemcpyDtoH_v2, _ptds, (void* to, CUdeviceptr from, size_t n));

@@ -66,3 +66,18 @@ TW_EXPORT CUresult cuIpcGetMemHandle(CUipcMemHandle* out, CUdeviceptr address);
 TW_EXPORT CUresult cuIpcOpenMemHandle_v2(CUdeviceptr* out, CUipcMemHandle handle, unsigned flags);
 TW_EXPORT CUresult cuIpcOpenMemHandle(CUdeviceptr* out, CUipcMemHandle handle, unsigned flags);
 TW_EXPORT CUresult cuIpcCloseMemHandle(CUdeviceptr address);
+
+// array.cc
+TW_EXPORT CUresult cuArrayCreate_v2(CUarray* out, const CUDA_ARRAY_DESCRIPTOR* shape);
+TW_EXPORT CUresult cuArray3DCreate_v2(CUarray* out, const CUDA_ARRAY3D_DESCRIPTOR* shape);
+TW_EXPORT CUresult cuArrayDestroy(CUarray handle);
+TW_EXPORT CUresult cuArrayGetDescriptor_v2(CUDA_ARRAY_DESCRIPTOR* out, CUarray handle);
+TW_EXPORT CUresult cuArray3DGetDescriptor_v2(CUDA_ARRAY3D_DESCRIPTOR* out, CUarray handle);
+TW_EXPORT CUresult cuArrayGetMemoryRequirements(CUDA_ARRAY_MEMORY_REQUIREMENTS* out, CUarray handle,
+                                                CUdevice);
+TW_EXPORT CUresult cuMipmappedArrayCreate(CUmipmappedArray* out, const CUDA_ARRAY3D_DESCRIPTOR* shape,
+                                          unsigned levels);
+TW_EXPORT CUresult cuMipmappedArrayGetLevel(CUarray* out, CUmipmappedArray handle, unsigned level);
+TW_EXPORT CUresult cuMipmappedArrayGetMemoryRequirements(CUDA_ARRAY_MEMORY_REQUIREMENTS* out,
+                                                         CUmipmappedArray handle, CUdevice);
+TW_EXPORT CUresult cuMipmappedArrayDestroy(CUmipmappedArray handle);

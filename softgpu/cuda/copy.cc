@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "softgpu/cuda/array.h"
 #include "softgpu/cuda/driver.h"
 #include "softgpu/cuda/operation.h"
 
@@ -19,6 +20,7 @@ struct SideArguments {
   CUmemorytype type;
   uint64_t host;
   CUdeviceptr device;
+  CUarray array;
   size_t x, y, z, pitch, height;
 };
 
@@ -53,7 +55,21 @@ CUresult resolve_linear(const SideArguments& a, const CUDA_MEMCPY3D& c, Side& si
   return side.bytes == nullptr ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS;
 }
 
+CUresult resolve_array(const SideArguments& a, const CUDA_MEMCPY3D& c, Side& side) {
+  const Array* array = find_array(a.array);
+  if (array == nullptr) return CUDA_ERROR_INVALID_HANDLE;
+  const bool fits = a.x <= array->pitch && c.width <= array->pitch - a.x && a.y <= array->rows &&
+                    c.height <= array->rows - a.y && a.z <= array->slices && c.depth <= array->slices - a.z;
+  if (!fits) return CUDA_ERROR_INVALID_VALUE;
+  side.pitch = array->pitch;
+  side.slice = array->pitch * array->rows;
+  const CUdeviceptr first = array->address + a.z * side.slice + a.y * side.pitch + a.x;
+  side.bytes = Driver::get()->memory_of(array->context->device)->host(first, c.width);
+  return side.bytes == nullptr ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS;
+}
+
 CUresult resolve(const SideArguments& a, const CUDA_MEMCPY3D& c, Side& side) {
+  if (a.type == kMemoryArray) return resolve_array(a, c, side);
   if (a.type != kMemoryHost && a.type != kMemoryDevice && a.type != kMemoryUnified) {
     return CUDA_ERROR_INVALID_VALUE;
   }
@@ -62,13 +78,15 @@ CUresult resolve(const SideArguments& a, const CUDA_MEMCPY3D& c, Side& side) {
 
 CUresult resolve(const CUDA_MEMCPY3D& c, Side& from, Side& to) {
   const SideArguments source{c.src_type,   reinterpret_cast<uint64_t>(c.src_host),
-                             c.src_device, c.src_x,
-                             c.src_y,      c.src_z,
-                             c.src_pitch,  c.src_height};
+                             c.src_device, c.src_array,
+                             c.src_x,      c.src_y,
+                             c.src_z,      c.src_pitch,
+                             c.src_height};
   const SideArguments destination{c.dst_type,   reinterpret_cast<uint64_t>(c.dst_host),
-                                  c.dst_device, c.dst_x,
-                                  c.dst_y,      c.dst_z,
-                                  c.dst_pitch,  c.dst_height};
+                                  c.dst_device, c.dst_array,
+                                  c.dst_x,      c.dst_y,
+                                  c.dst_z,      c.dst_pitch,
+                                  c.dst_height};
   if (CUresult error = resolve(source, c, from); error != CUDA_SUCCESS) return error;
   return resolve(destination, c, to);
 }

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <string_view>
 
+#include "softgpu/cuda/array.h"
 #include "softgpu/cuda/capture.h"
 #include "softgpu/cuda/pool.h"
 #include "softgpu/model/cards.h"
@@ -157,6 +158,7 @@ void Driver::destroy_context(Context* context) {
   }
   while (!context->modules.empty()) unload_module(*context->modules.begin());
   close_imports(*context);
+  destroy_arrays(*context);
   if (context->primary) empty_pools(context->device);
   for (const auto& range : device.memory->of_context(context)) {
     device.memory->free(range.address);

@@ -85,6 +85,16 @@ CUDA_MEMCPY3D to_device(CUdeviceptr to, const void* from, size_t n) {
 CUDA_MEMCPY3D to_host(void* to, CUdeviceptr from, size_t n) {
   return linear_copy(kMemoryHost, address(to), kMemoryDevice, from, n);
 }
+// One row of an array: the older calls with an offset in bytes.
+CUDA_MEMCPY3D with_array(CUDA_MEMCPY3D c, CUarray to, size_t to_offset, CUarray from, size_t from_offset) {
+  if (to != nullptr) c.dst_type = kMemoryArray;
+  if (from != nullptr) c.src_type = kMemoryArray;
+  c.dst_array = to;
+  c.dst_x = to_offset;
+  c.src_array = from;
+  c.src_x = from_offset;
+  return c;
+}
 CUDA_MEMCPY3D on_device(CUdeviceptr to, CUdeviceptr from, size_t n) {
   return linear_copy(kMemoryDevice, to, kMemoryUnified, from, n);
 }
@@ -124,6 +134,24 @@ TW_TWO_FORMS(cuMemcpy3DAsync_v2, _ptsz, (const CUDA_MEMCPY3D* c, CUstream stream
 TW_TWO_FORMS(cuMemcpy3DPeer, _ptds, (const CUDA_MEMCPY3D* c), copy_3d(c, nullptr, kPerThread, Sync::Yes))
 TW_TWO_FORMS(cuMemcpy3DPeerAsync, _ptsz, (const CUDA_MEMCPY3D* c, CUstream stream),
              copy_3d(c, stream, kPerThread, Sync::No))
+
+TW_TWO_FORMS(cuMemcpyHtoA_v2, _ptds, (CUarray to, size_t offset, const void* from, size_t n),
+             copy(with_array(to_device(0, from, n), to, offset, nullptr, 0), nullptr, kPerThread, Sync::Yes))
+TW_TWO_FORMS(cuMemcpyAtoH_v2, _ptds, (void* to, CUarray from, size_t offset, size_t n),
+             copy(with_array(to_host(to, 0, n), nullptr, 0, from, offset), nullptr, kPerThread, Sync::Yes))
+TW_TWO_FORMS(cuMemcpyDtoA_v2, _ptds, (CUarray to, size_t offset, CUdeviceptr from, size_t n),
+             copy(with_array(on_device(0, from, n), to, offset, nullptr, 0), nullptr, kPerThread, Sync::No))
+TW_TWO_FORMS(cuMemcpyAtoD_v2, _ptds, (CUdeviceptr to, CUarray from, size_t offset, size_t n),
+             copy(with_array(on_device(to, 0, n), nullptr, 0, from, offset), nullptr, kPerThread, Sync::No))
+TW_TWO_FORMS(cuMemcpyAtoA_v2, _ptds,
+             (CUarray to, size_t to_offset, CUarray from, size_t from_offset, size_t n),
+             copy(with_array(on_device(0, 0, n), to, to_offset, from, from_offset), nullptr, kPerThread,
+                  Sync::No))
+TW_TWO_FORMS(cuMemcpyHtoAAsync_v2, _ptsz,
+             (CUarray to, size_t offset, const void* from, size_t n, CUstream stream),
+             copy(with_array(to_device(0, from, n), to, offset, nullptr, 0), stream, kPerThread, Sync::No))
+TW_TWO_FORMS(cuMemcpyAtoHAsync_v2, _ptsz, (void* to, CUarray from, size_t offset, size_t n, CUstream stream),
+             copy(with_array(to_host(to, 0, n), nullptr, 0, from, offset), stream, kPerThread, Sync::No))
 
 // The host may go on before the card has filled it, but work behind it sees it: done now, it is seen.
 TW_TWO_FORMS(cuMemsetD8_v2, _ptds, (CUdeviceptr to, unsigned char value, size_t n),
