@@ -63,6 +63,7 @@ using CUmodule = struct CUmod_st*;
 using CUfunction = struct CUfunc_st*;
 using CUlibrary = struct CUlib_st*;
 using CUkernel = struct CUkern_st*;
+using CUlinkState = struct CUlinkState_st*;
 using CUstream = struct CUstream_st*;
 using CUevent = struct CUevent_st*;
 

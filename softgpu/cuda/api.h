@@ -152,6 +152,14 @@ TW_EXPORT CUresult cuFuncSetCacheConfig(CUfunction function, int);
 TW_EXPORT CUresult cuFuncGetParamInfo(CUfunction function, size_t index, size_t* offset, size_t* bytes);
 TW_EXPORT CUresult cuKernelGetParamInfo(CUkernel kernel, size_t index, size_t* offset, size_t* bytes);
 
+// link.cc
+TW_EXPORT CUresult cuLinkCreate_v2(unsigned, int*, void**, CUlinkState* out);
+TW_EXPORT CUresult cuLinkAddData_v2(CUlinkState state, int, void* data, size_t bytes, const char* name,
+                                    unsigned, int*, void**);
+TW_EXPORT CUresult cuLinkAddFile_v2(CUlinkState state, int, const char* path, unsigned, int*, void**);
+TW_EXPORT CUresult cuLinkComplete(CUlinkState state, void** image, size_t* bytes);
+TW_EXPORT CUresult cuLinkDestroy(CUlinkState state);
+
 // launch.cc
 TW_EXPORT CUresult cuLaunchKernel(CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned bx,
                                   unsigned by, unsigned bz, unsigned shared, CUstream stream,
@@ -206,5 +214,6 @@ TW_EXPORT CUresult cuEventElapsedTime_v2(float* milliseconds, CUevent start, CUe
 TW_EXPORT CUresult cuGetProcAddress(const char* symbol, void** pfn, int version, uint64_t flags);
 TW_EXPORT CUresult cuGetProcAddress_v2(const char* symbol, void** pfn, int version, uint64_t flags,
                                        CUdriverProcAddressQueryResult* status);
+TW_EXPORT CUresult cuGetExportTable(const void** table, const CUuuid*);
 TW_EXPORT uint64_t tw_softgpu_now_ns();
 TW_EXPORT void tw_softgpu_sleep_until_ns(uint64_t time_ns);

@@ -54,6 +54,13 @@ CUresult cuGetProcAddress(const char* symbol, void** pfn, int version, uint64_t 
   return result;
 }
 
+// There are no private interfaces here.
+CUresult cuGetExportTable(const void** table, const CUuuid*) {
+  if (table == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  *table = nullptr;
+  return CUDA_ERROR_NOT_FOUND;
+}
+
 uint64_t tw_softgpu_now_ns() {
   Driver* driver = Driver::get();
   return driver == nullptr ? monotonic_ns() : driver->model().now();
