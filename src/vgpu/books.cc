@@ -14,6 +14,11 @@ bool swap(uint64_t& word, uint64_t expected, uint64_t desired) {
   return __atomic_compare_exchange_n(&word, &expected, desired, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 }
 
+// Most are zero, and a store to a page of a file that nobody has written yet costs far more than a load.
+void clear(uint64_t& word) {
+  if (tw_vgpu_load(&word) != 0) tw_vgpu_store(&word, 0);
+}
+
 void raise(uint64_t& word, uint64_t to) {
   uint64_t now = tw_vgpu_load(&word);
   while (now < to &&
@@ -43,9 +48,9 @@ bool Books::claim(uint32_t index) {
     slot.marked = mark == Mark::Mine;
     for (auto& device : page_->books) {
       tw_vgpu_book& book = device[index];
-      tw_vgpu_store(&book.used_bytes, 0);
-      tw_vgpu_store(&book.pending_bytes, 0);
-      for (uint64_t& kind : book.by_kind) tw_vgpu_store(&kind, 0);
+      clear(book.used_bytes);
+      clear(book.pending_bytes);
+      for (uint64_t& kind : book.by_kind) clear(kind);
     }
     slot.pid_namespace = name_space_;
     slot.attached_ns = system_->now_ns();

@@ -8,9 +8,13 @@
 //   vgpu_cost table LIVE                      a bare hash table's insert + erase, ns per pair
 //   vgpu_cost count CASE LIVE ours|bare N     N calls inside count_these(), for an instruction counter
 //   vgpu_cost init                            ns of cuInit in this process
+//   vgpu_cost starts N                        N processes that start at once: ns until all have called cuInit and
+//                                             ended, and the slowest cuInit
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <spawn.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -269,11 +273,45 @@ int table(uint32_t live) {
   return 0;
 }
 
-int init() {
+double init_ns() {
   auto* const start = found<int(unsigned)>("cuInit");
   const double started = now_ns();
   if (start(0) != 0) stop("cuInit failed", "");
-  std::printf("{\"init_ns\": %.0f}\n", now_ns() - started);
+  return now_ns() - started;
+}
+
+int init() {
+  std::printf("{\"init_ns\": %.0f}\n", init_ns());
+  return 0;
+}
+
+// The other side of starts(): tells the figure on the pipe that it has as standard output.
+int init_told() {
+  const double spent = init_ns();
+  return write(STDOUT_FILENO, &spent, sizeof(spent)) == sizeof(spent) ? 0 : 1;
+}
+
+int starts(uint32_t count) {
+  int told[2];
+  if (pipe(told) != 0) stop("no pipe", "");
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_adddup2(&actions, told[1], STDOUT_FILENO);
+  char program[] = "/proc/self/exe", mode[] = "init-told";
+  char* const args[] = {program, mode, nullptr};
+  std::vector<pid_t> pids(count);
+  const double started = now_ns();
+  for (pid_t& pid : pids) {
+    if (posix_spawn(&pid, program, &actions, nullptr, args, environ) != 0) stop("cannot start ", program);
+  }
+  double slowest = 0;
+  for (const pid_t pid : pids) {
+    int status = 0;
+    double spent = 0;
+    if (waitpid(pid, &status, 0) != pid || status != 0) stop("a process failed", "");
+    if (read(told[0], &spent, sizeof(spent)) == sizeof(spent)) slowest = std::max(slowest, spent);
+  }
+  std::printf("{\"all_ns\": %.0f, \"slowest_ns\": %.0f}\n", now_ns() - started, slowest);
   return 0;
 }
 
@@ -289,6 +327,8 @@ int main(int count, char** words) {
   if (args.empty()) stop("see the head of cost.cc for the modes", "");
   if (args[0] == "pages") return pages(args.at(1), args.at(2), std::stoull(args.at(3)), number(4));
   if (args[0] == "init") return init();
+  if (args[0] == "init-told") return init_told();
+  if (args[0] == "starts") return starts(number(1));
   if (args[0] == "table") return table(number(1));
   start_driver();
   std::vector<uint64_t> ours, theirs;

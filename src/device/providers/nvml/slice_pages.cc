@@ -57,6 +57,30 @@ class Mapped {
   Page* page_;
 };
 
+// Who holds the marks of a usage page's slots (page.h).
+class Marks {
+ public:
+  explicit Marks(const std::string& path) : fd_(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW)) {}
+  Marks(const Marks&) = delete;
+  Marks& operator=(const Marks&) = delete;
+  ~Marks() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  // Nothing where there are no such locks.
+  std::optional<bool> held(uint32_t slot) const {
+    struct flock range{};
+    range.l_type = F_WRLCK;
+    range.l_whence = SEEK_SET;
+    range.l_start = static_cast<off_t>(TW_VGPU_MARKS_OFFSET) + slot;
+    range.l_len = 1;
+    if (fd_ < 0 || fcntl(fd_, F_OFD_GETLK, &range) != 0) return std::nullopt;
+    return range.l_type != F_UNLCK;
+  }
+
+ private:
+  int fd_;
+};
+
 Status check_id(std::string_view id) {
   if (id.empty() || id.size() >= sizeof(tw_vgpu_limits_page::slice_id) || id.front() == '.' ||
       id.find_first_of("/\0") != std::string_view::npos) {
@@ -320,14 +344,20 @@ Result<std::vector<Owner>> SlicePages::reclaim(std::string_view slice_id,
   struct stat name_space{};
   if (::stat("/proc/self/ns/pid", &name_space) != 0)
     return fail(system_error(errno, "cannot read /proc/self/ns/pid"));
+  const Marks marks(usage_path(slice_id));
   std::vector<Owner> living;
   for (uint32_t i = 0; i < tw_vgpu_slot_bound(page->get()); ++i) {
     uint64_t* word = &(*page)->slots[i].owner;
     Owner owner = tw_vgpu_load(word);
     if (owner == 0) continue;
-    // A pid of another namespace cannot be judged from here.
-    const uint64_t theirs = tw_vgpu_load(&(*page)->slots[i].pid_namespace);
-    if ((theirs != 0 && theirs != name_space.st_ino) || alive(owner)) {
+    const tw_vgpu_slot& slot = (*page)->slots[i];
+    const std::optional<bool> held = marks.held(i);
+    // Without a mark the pid decides, and one of another namespace cannot be judged from here.
+    const uint64_t theirs = tw_vgpu_load(&slot.pid_namespace);
+    const bool lives = held && (*held || slot.marked != 0)
+                           ? *held
+                           : (theirs != 0 && theirs != name_space.st_ino) || alive(owner);
+    if (lives) {
       living.push_back(owner);
     } else {
       __atomic_compare_exchange_n(word, &owner, 0, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);

@@ -55,7 +55,8 @@ class SlicePages {
   Result<tw_vgpu_limit_set> limits(std::string_view slice_id) const;
   Result<UsageReading> usage(std::string_view slice_id) const;
 
-  // Frees the slots whose process `alive` denies and answers those that remain.
+  // Frees the slots of processes that have ended, by their marks, or where they have none by `alive`, and answers
+  // those that remain.
   Result<std::vector<Owner>> reclaim(std::string_view slice_id,
                                      const std::function<bool(Owner)>& alive) const;
   // Feedback for the slice's first device; `sequence` and `stamp_ns` are set here.

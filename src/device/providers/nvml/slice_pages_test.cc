@@ -1,5 +1,6 @@
 #include "device/providers/nvml/slice_pages.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -117,6 +118,29 @@ TEST_F(SlicePagesTest, ReadsUsageAndDoesNotTrustItsBounds) {
   ASSERT_TRUE(usage);
   EXPECT_EQ(usage->memory_bytes, 4096u);
   EXPECT_EQ(usage->pids, std::vector<uint32_t>{42});
+}
+
+TEST_F(SlicePagesTest, AMarkSaysWhoHasEndedInWhateverPidNamespace) {
+  ASSERT_TRUE(pages_->write(slice(1 << 30, 30), kUuid));
+  const std::string path = pages_->usage_path("chat-1");
+  const Owner ended = tw_vgpu_owner(42, 7, 0), lives = tw_vgpu_owner(43, 7, 0);
+  overwrite(path, offsetof(tw_vgpu_usage_page, slots_in_use), 2);
+  for (const auto& [slot, owner] : {std::pair{0, ended}, std::pair{1, lives}}) {
+    const size_t at = offsetof(tw_vgpu_usage_page, slots) + static_cast<size_t>(slot) * sizeof(tw_vgpu_slot);
+    overwrite(path, at, owner);
+    overwrite(path, at + offsetof(tw_vgpu_slot, pid_namespace), 12345);
+    overwrite(path, at + offsetof(tw_vgpu_slot, library_abi), uint64_t{1} << 32 | TW_VGPU_ABI);  // marked
+  }
+  const int file = open(path.c_str(), O_RDWR | O_CLOEXEC);
+  struct flock mark{};
+  mark.l_type = F_WRLCK;
+  mark.l_start = TW_VGPU_MARKS_OFFSET + 1;
+  mark.l_len = 1;
+  ASSERT_EQ(fcntl(file, F_OFD_SETLK, &mark), 0);
+  const auto nobody = [](Owner) { return false; };
+  EXPECT_EQ(*pages_->reclaim("chat-1", nobody), std::vector<Owner>{lives});
+  close(file);
+  EXPECT_TRUE(pages_->reclaim("chat-1", nobody)->empty());
 }
 
 TEST_F(SlicePagesTest, ListsAndRemoves) {
