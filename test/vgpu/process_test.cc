@@ -11,7 +11,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <fstream>
 #include <random>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -38,6 +40,15 @@ bool becomes_true(Condition condition) {
 bool take_all_and_give_back() {
   uint64_t all = 0;
   return cuMemAlloc_v2(&all, kLimit) == kSuccess && cuMemFree_v2(all) == kSuccess;
+}
+
+// As /proc says: R, S, ...
+char state(pid_t pid) {
+  std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
+  std::string text;
+  std::getline(file, text);
+  const size_t name_end = text.rfind(')');
+  return name_end == std::string::npos ? '?' : text.at(name_end + 2);
 }
 
 class Process : public ::testing::Test {
@@ -167,6 +178,30 @@ TEST_F(Process, AnotherProgramStartedByExecHoldsNothing) {
   EXPECT_FALSE(take_all_and_give_back());
   add(0, 1);
   EXPECT_TRUE(becomes_true(take_all_and_give_back)) << "although the pid lives on";
+}
+
+TEST_F(Process, AnAllocationMayWaitForRoomButNotForever) {
+  uint64_t ours = 0, more = 0;
+  ASSERT_EQ(cuMemAlloc_v2(&ours, kLimit), kSuccess);
+  set_memory_wait(50'000);  // 50 ms of the machine's
+  const auto started = std::chrono::steady_clock::now();
+  EXPECT_EQ(cuMemAlloc_v2(&more, kGrain), kOutOfMemory);
+  const auto waited = std::chrono::steady_clock::now() - started;
+  EXPECT_GE(waited, std::chrono::milliseconds(45));
+  EXPECT_LT(waited, kPatience);
+  EXPECT_EQ(cuMemAlloc_v2(&more, kLimit + kGrain), kOutOfMemory) << "never fits: not waited for";
+
+  set_memory_wait(20'000'000);
+  const pid_t waiting = child([&] {
+    add(0, 1);
+    uint64_t address = 0;
+    if (cuMemAlloc_v2(&address, kLimit) == kSuccess) add(1, 1);
+    add(0, 1);
+  });
+  ASSERT_TRUE(becomes_true([&] { return shared(0) == 1 && state(waiting) == 'S'; }));
+  ASSERT_EQ(cuMemFree_v2(ours), kSuccess);
+  EXPECT_TRUE(becomes_true([&] { return shared(1) == 1; }));
+  set_memory_wait(0);
 }
 
 sigjmp_buf g_away;

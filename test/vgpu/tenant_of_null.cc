@@ -58,6 +58,19 @@ void become_tenant(char** argv, uint64_t limit_bytes) {
   stop("exec");
 }
 
+void set_memory_wait(uint32_t device_ms) {
+  static tw_vgpu_limits_page* const page = [] {
+    const int file = open(getenv(TW_VGPU_ENV_LIMITS), O_RDWR | O_CLOEXEC);
+    void* memory = mmap(nullptr, sizeof(tw_vgpu_limits_page), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    if (memory == MAP_FAILED) stop("limits page");
+    close(file);
+    return static_cast<tw_vgpu_limits_page*>(memory);
+  }();
+  tw_vgpu_limit_set set = page->sets[page->generation & 1];
+  set.devices[0].memory_wait_ms = device_ms;
+  tw_vgpu_publish_limits(page, &set);
+}
+
 tw_vgpu_usage_page* usage_page() {
   static tw_vgpu_usage_page* const page = [] {
     const int file = open(getenv(TW_VGPU_ENV_USAGE), O_RDWR | O_CLOEXEC);

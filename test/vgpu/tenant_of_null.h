@@ -13,6 +13,10 @@ namespace tweendeck::vgpu::test {
 // Returns when the program is the tenant. `limit_bytes` is the slice's on its one device.
 void become_tenant(char** argv, uint64_t limit_bytes);
 
+// Lets allocations that find no room wait for some. The null driver's clock is a thousand times faster than the
+// machine's.
+void set_memory_wait(uint32_t device_ms);
+
 // The slice's usage page as everybody sees it.
 tw_vgpu_usage_page* usage_page();
 inline uint64_t claimed() {

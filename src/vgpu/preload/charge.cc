@@ -1,9 +1,26 @@
 #include "vgpu/preload/charge.h"
 
+#include "vgpu/preload/clock.h"
 #include "vgpu/preload/pools.h"
 
 namespace tweendeck::vgpu {
 namespace {
+
+constexpr uint64_t kMillisecond = 1'000'000;
+constexpr uint64_t kRoomPollNs = kMillisecond;
+
+// For slices whose allocations rather wait for room, for a bounded time, than be refused at once.
+Grant wait_for_room(uint32_t device, uint64_t bytes, tw_vgpu_kind kind) {
+  Grant grant = Grant::OverLimit;
+  const uint64_t wait_ns = device_limit(device, nullptr).memory_wait_ms * kMillisecond;
+  if (wait_ns == 0) return grant;
+  const uint64_t until = device_now_ns() + wait_ns;
+  while (grant != Grant::Granted && device_now_ns() < until) {
+    device_sleep_ns(kRoomPollNs);
+    grant = books().reserve(device, memory_limit(device), bytes, kind);
+  }
+  return grant;
+}
 
 void release_in_books(const Allocation& allocation) {
   books().release(allocation.device, allocation.bytes, allocation.kind);
@@ -22,6 +39,7 @@ CUresult reserve(int device, uint64_t bytes, tw_vgpu_kind kind) {
   if (grant == Grant::OverLimit && bytes <= limit && trim_pools(device)) {
     grant = books().reserve(index, limit, bytes, kind);
   }
+  if (grant == Grant::OverLimit && bytes <= limit) grant = wait_for_room(index, bytes, kind);
   if (grant == Grant::Granted) return CUDA_SUCCESS;
   count_refusal(device, grant == Grant::OverLimit ? TW_VGPU_REFUSED_LIMIT : TW_VGPU_REFUSED_CONTENDED);
   return CUDA_ERROR_OUT_OF_MEMORY;
