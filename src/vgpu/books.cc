@@ -37,6 +37,26 @@ __attribute__((tls_model("initial-exec"))) constinit thread_local Uncounted t_un
 
 }  // namespace
 
+void Books::raise_bound(uint32_t to) {
+  uint64_t now = tw_vgpu_load(&page_->slots_in_use), next = 0;
+  do {
+    const uint32_t bound = static_cast<uint32_t>(now);
+    next = ((now >> 32) + 1) << 32 | (bound < to ? to : bound);
+  } while (!__atomic_compare_exchange_n(&page_->slots_in_use, &now, next, false, __ATOMIC_SEQ_CST,
+                                        __ATOMIC_SEQ_CST));
+}
+
+// Everybody's sum is as long as the bound. A claim since the word was read has changed it, so a slot that was
+// found free is free still when the bound passes it.
+void Books::lower_bound() {
+  while (true) {
+    const uint64_t now = tw_vgpu_load(&page_->slots_in_use);
+    const uint32_t bound = static_cast<uint32_t>(now);
+    if (bound == 0 || bound > TW_VGPU_MAX_SLOTS || tw_vgpu_load(&page_->slots[bound - 1].owner) != 0) return;
+    if (!swap(page_->slots_in_use, now, now - 1)) return;
+  }
+}
+
 bool Books::claim(uint32_t index) {
   tw_vgpu_slot& slot = page_->slots[index];
   if (tw_vgpu_load(&slot.owner) != 0) return false;
@@ -56,7 +76,7 @@ bool Books::claim(uint32_t index) {
     slot.attached_ns = system_->now_ns();
     slot.library_abi = TW_VGPU_ABI;
     ++slot.generation;
-    raise(page_->slots_in_use, index + 1);
+    raise_bound(index + 1);
     mine = swap(slot.owner, owner_ | 1, owner_);
   }
   if (!mine && mark == Mark::Mine) system_->drop_mark();
@@ -76,6 +96,7 @@ bool Books::attach(tw_vgpu_usage_page* page) {
   do {
     for (uint32_t i = 0; i < TW_VGPU_MAX_SLOTS; ++i) {
       if (!claim(i)) continue;
+      lower_bound();
       set_attached(true);
       return true;
     }
@@ -101,12 +122,13 @@ bool Books::has_ended(uint32_t index, uint64_t owner) const {
 
 bool Books::sweep() {
   bool found = false;
-  const uint32_t bound = tw_vgpu_slot_bound(page_);
-  for (uint32_t i = 0; i < bound; ++i) {
+  // All of them: who is killed while moving in may not have raised the bound yet.
+  for (uint32_t i = 0; i < TW_VGPU_MAX_SLOTS; ++i) {
     uint64_t& word = page_->slots[i].owner;
     const uint64_t owner = tw_vgpu_load(&word);
     if (owner != 0 && owner != owner_ && has_ended(i, owner) && swap(word, owner, 0)) found = true;
   }
+  lower_bound();
   return found;
 }
 
@@ -182,6 +204,7 @@ void Books::note(uint32_t device, uint64_t used_bytes, uint64_t bytes, tw_vgpu_k
 bool Books::rejoin() {
   if (!swap(page_->slots[slot_].owner, 0, owner_)) return false;
   page_->slots[slot_].marked = 0;
+  raise_bound(slot_ + 1);
   return true;
 }
 

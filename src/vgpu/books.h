@@ -52,6 +52,8 @@ class Books {
  private:
   void set_attached(bool now) { __atomic_store_n(&attached_, now, __ATOMIC_RELEASE); }
   bool claim(uint32_t index);
+  void raise_bound(uint32_t to);
+  void lower_bound();
   bool rejoin();
   bool has_ended(uint32_t index, uint64_t owner) const;
   Grant reserve_slowly(uint32_t device, uint64_t limit_bytes, uint64_t bytes);

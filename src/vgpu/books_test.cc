@@ -159,6 +159,14 @@ TEST_F(BooksTest, AProcessKilledWhileMovingInIsReclaimed) {
   EXPECT_EQ(page_->slots[0].owner, 0u);
 }
 
+TEST_F(BooksTest, AProcessKilledBeforeTheBoundPassedItsSlotIsReclaimed) {
+  Books a = process(1);
+  page_->slots[7].owner = tw_vgpu_owner(9, 90, 1);
+  World::dead = {9};
+  EXPECT_TRUE(a.sweep());
+  EXPECT_EQ(page_->slots[7].owner, 0u);
+}
+
 TEST_F(BooksTest, PidsOfAnotherNamespaceAreLeftToTheNode) {
   World::name_space = 8;
   Books a = process(1);
@@ -177,6 +185,29 @@ TEST_F(BooksTest, SlotsOfDeadProcessesAreUsedAgainWhenAllAreTaken) {
   World::dead = {17};
   EXPECT_TRUE(late.attach(page_.get()));
   EXPECT_EQ(late.slot(), 16u);
+}
+
+TEST_F(BooksTest, TheSumIsNoLongerThanTheSlotsThatAreOwned) {
+  for (uint32_t pid = 1; pid <= 60; ++pid) process(pid);
+  EXPECT_EQ(tw_vgpu_slot_bound(page_.get()), 60u);
+  Books last = process(61);
+  for (uint64_t pid = 2; pid <= 60; ++pid) World::dead.push_back(pid);
+  EXPECT_TRUE(last.sweep());
+  EXPECT_EQ(tw_vgpu_slot_bound(page_.get()), 61u) << "the last is owned";
+  last.detach();
+  Books next = process(62);
+  EXPECT_EQ(next.slot(), 1u);
+  EXPECT_EQ(tw_vgpu_slot_bound(page_.get()), 2u);
+}
+
+TEST_F(BooksTest, WhoLowersTheBoundHasSeenTheLatestClaim) {
+  process(1);
+  const uint64_t before = page_->slots_in_use;
+  Books b = process(2);
+  b.detach();
+  const Books c = process(3);
+  EXPECT_EQ(c.slot(), 1u);
+  EXPECT_GT(page_->slots_in_use >> 32, (before >> 32) + 1) << "the same bound, another word";
 }
 
 TEST_F(BooksTest, DetachingGivesEverythingBack) {

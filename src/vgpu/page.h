@@ -206,7 +206,8 @@ struct tw_vgpu_usage_page {
   uint32_t abi_min;
   uint64_t size;
   uint64_t binding;
-  uint64_t slots_in_use;         /* slots at and above this index were never owned */
+  uint64_t slots_in_use; /* low half: slots at and above this index have no owner; high half: how often
+                                    a slot was claimed, so that who lowers it has seen the latest claim */
   uint64_t unclassified_symbols; /* driver functions handed out that the library does not know */
   uint64_t reserved[10];
   struct tw_vgpu_device_usage devices[TW_VGPU_MAX_DEVICES];
@@ -275,8 +276,8 @@ static inline void tw_vgpu_publish_limits(struct tw_vgpu_limits_page* page,
 
 /* Slots that may be owned; bounded whatever a tenant wrote there. */
 static inline uint32_t tw_vgpu_slot_bound(const struct tw_vgpu_usage_page* page) {
-  const uint64_t bound = tw_vgpu_load(&page->slots_in_use);
-  return bound < TW_VGPU_MAX_SLOTS ? (uint32_t)bound : (uint32_t)TW_VGPU_MAX_SLOTS;
+  const uint32_t bound = (uint32_t)tw_vgpu_load(&page->slots_in_use);
+  return bound < TW_VGPU_MAX_SLOTS ? bound : (uint32_t)TW_VGPU_MAX_SLOTS;
 }
 
 /* Bytes that count against the slice's limit on a device, in flight ones included. pending is read before

@@ -62,6 +62,12 @@ void expect_no_trace(const std::string& where) {
   EXPECT_LE(std::chrono::steady_clock::now() - started, kMostReclaim) << where;
   ASSERT_EQ(cuMemFree_v2(all), kSuccess);
   ASSERT_EQ(claimed(), kOwn) << where;
+  // A refusal takes back slots of the dead that hold nothing.
+  ASSERT_EQ(cuMemAlloc_v2(&all, kLimit), kOutOfMemory) << where;
+  for (const tw_vgpu_slot& slot : usage_page()->slots) {
+    const uint64_t owner = tw_vgpu_load(&slot.owner);
+    ASSERT_TRUE(owner == 0 || tw_vgpu_owner_pid(owner) == static_cast<uint32_t>(getpid())) << where;
+  }
 }
 
 // What a victim does: `before` the window and in it.
