@@ -54,6 +54,13 @@ void* library_symbol(Library library, const char* symbol) {
 
 }  // namespace tweendeck::vgpu
 
+// g++ before 15 has no such attribute; with -O2 it jumps here all the same.
+#if __has_attribute(musttail)
+#define TW_TAIL_CALL __attribute__((musttail))
+#else
+#define TW_TAIL_CALL
+#endif
+
 // The driver's calls are found by name in many programs. Ours is handed out where the real lookup succeeds.
 // All else is a jump, so that RTLD_NEXT keeps meaning "after the caller".
 TW_EXPORT void* dlsym(void* __restrict handle, const char* __restrict name) noexcept {
@@ -63,5 +70,5 @@ TW_EXPORT void* dlsym(void* __restrict handle, const char* __restrict name) noex
     if (call < kCalls) return real_dlsym()(handle, name) ? kCallInfo[call].ours : nullptr;
     if (call == kUnknown && name[0] == 'c') count_unclassified();
   }
-  __attribute__((musttail)) return real_dlsym()(handle, name);
+  TW_TAIL_CALL return real_dlsym()(handle, name);
 }
