@@ -13,6 +13,7 @@ from suite import cells, runner, shares  # noqa: E402
 from suite.shares import Entry  # noqa: E402
 
 MS = 1_000_000
+PARTS = ("machine", "build", "calls", "memory", "cost", "runtime", "caps", "live", "node", "torch")
 
 
 def test_a_share_is_the_kernels_own_time_over_the_time_that_passed():
@@ -45,7 +46,7 @@ def test_the_cells_hold_every_pair_of_values():
             assert {(a, b) for a in first for b in values[j]} == {(cell[i], cell[j]) for cell in picked}
 
 
-PARTS = """
+BROKEN = """
     import pathlib, subprocess, sys
     sys.path.insert(0, {suite!r})
     from suite import lines, runner
@@ -69,7 +70,7 @@ PARTS = """
 def test_a_part_that_breaks_or_hangs_is_recorded_and_the_next_one_runs(tmp_path):
     record, pid = tmp_path / "record.md", tmp_path / "pid"
     program = tmp_path / "parts_of_a_test.py"
-    program.write_text(textwrap.dedent(PARTS.format(suite=str(SUITE), pid=str(pid), record=str(record), work=str(tmp_path))))
+    program.write_text(textwrap.dedent(BROKEN.format(suite=str(SUITE), pid=str(pid), record=str(record), work=str(tmp_path))))
     done = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1, done.stderr
     rows = [row for row in record.read_text().splitlines() if row.startswith("|")]
@@ -78,6 +79,43 @@ def test_a_part_that_breaks_or_hangs_is_recorded_and_the_next_one_runs(tmp_path)
     assert record.read_text().endswith("3 passed, 2 failed, 0 skipped\n")
     left = int(pid.read_text())
     wait_for(lambda: not pathlib.Path(f"/proc/{left}").exists(), 10, "what the part left behind is ended")
+
+
+FAKE_TORCH = """
+    import json, os, sys
+    rate = 500.0 if "CAPPED" in os.environ else 1000.0
+    for step in sys.argv[1:]:
+        name = step.partition(":")[0]
+        told = {"held_bytes": 0, "free_bytes": 0, "total_bytes": 16 << 30} if name == "limit" else {"rate": rate}
+        print(json.dumps({"step": name, **told}), flush=True)
+"""
+
+
+def test_pytorch_is_judged_by_its_throughput_beside_none(tmp_path, monkeypatch, capsys):
+    from parts import torch as part
+    from suite import setting
+    program = tmp_path / "tenant.py"
+    program.write_text(textwrap.dedent(FAKE_TORCH))
+
+    class FakeSlice:
+        def __init__(self, _, memory_bytes, compute=0):
+            self.compute = compute
+
+        def env(self):
+            return {"CAPPED": "1"} if self.compute else {}
+
+        def usage(self):
+            return {"throttled_ns": 0, "charged_ns": 0}
+
+    monkeypatch.setattr(part, "TENANT", [sys.executable, str(program)])
+    monkeypatch.setattr(part, "Slice", FakeSlice)
+    monkeypatch.setattr(part.importlib.util, "find_spec", lambda name: name)
+    part.run(setting.Setting(work=str(tmp_path), build=""))
+    found = [finding for line in capsys.readouterr().out.splitlines() if (finding := runner.lines.parse(line))]
+    verdicts = {finding["what"]: finding["verdict"] for finding in found}
+    assert verdicts["matmul, cap 50"] == verdicts["decode, cap 50"] == verdicts["memory limit"] == "pass"
+    assert verdicts["matmul in a slice without a cap"] == "pass"
+    assert "no tweendeck" in next(f["got"] for f in found if f["what"] == "two tenants run without a node")
 
 
 def test_a_row_of_the_record_stays_one_row():
@@ -93,5 +131,7 @@ def test_every_part_runs_on_a_software_gpu(tmp_path):
     said = "\n".join(path.read_text() for path in logs.glob("*.log")) if logs.exists() else ""
     assert done.returncode == 0, told + done.stderr + said
     assert "no statement about any GPU" in told and " 0 failed" in told
-    for part in ("machine", "build", "calls", "memory", "cost", "caps", "live"):
+    for part in PARTS:
         assert (logs / f"{part}.log").exists()
+    for what in ("linear: exact", "launch, added", "cap 70", "memory limit: effective", "two tenants, 30 + 70"):
+        assert f"| {what}" in told
