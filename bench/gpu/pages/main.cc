@@ -5,7 +5,6 @@
 //   gpu_pages pauses LIMITS ROUNDS ON_MS OFF_MS      one line per round: when it paused and when it resumed
 //   gpu_pages resizes LIMITS ROUNDS BYTES BYTES GAP_MS   the memory limit takes turns; one line per change
 //   gpu_pages usage USAGE                            what the slice holds and did
-//   gpu_pages watch USAGE SECONDS                    the most that its processes held at one moment
 //
 // JSON objects on stdout, one per line; times are CLOCK_MONOTONIC nanoseconds.
 #include <fcntl.h>
@@ -177,22 +176,16 @@ void usage(const std::vector<std::string>& args) {
       show(device.refused[TW_VGPU_REFUSED_CONTENDED]), show(page->unclassified_symbols));
 }
 
-void watch(const std::vector<std::string>& args) {
-  const auto* page = map_page<tw_vgpu_usage_page>(args[1], false);
-  const uint64_t end = now_ns() + static_cast<uint64_t>(std::atof(args[2].c_str()) * 1e9);
-  uint64_t most = 0, looks = 0;
-  for (; now_ns() < end; ++looks) most = std::max(most, held(page));
-  std::printf("{\"most_bytes\": %llu, \"looks\": %llu}\n", static_cast<unsigned long long>(most),
-              static_cast<unsigned long long>(looks));
-}
-
 struct Command {
   const char* name;
   size_t least, most;  // words with the name
   void (*run)(const std::vector<std::string>&);
 };
-constexpr Command kCommands[] = {{"make", 6, 6, make},       {"set", 5, 6, set},     {"pauses", 5, 5, pauses},
-                                 {"resizes", 6, 6, resizes}, {"usage", 2, 2, usage}, {"watch", 3, 3, watch}};
+constexpr Command kCommands[] = {{"make", 6, 6, make},
+                                 {"set", 5, 6, set},
+                                 {"pauses", 5, 5, pauses},
+                                 {"resizes", 6, 6, resizes},
+                                 {"usage", 2, 2, usage}};
 
 }  // namespace
 

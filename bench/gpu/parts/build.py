@@ -1,11 +1,12 @@
 """The library, its unit tests and the probe, built on this machine; what cannot be built is taken from a build."""
+import hashlib
 import os
 import pathlib
 import subprocess
 
 from suite import lines, packed, slices
 from suite.setting import Missing
-from suite.toolchain import SUITE, BuildError, Gcc, Nvcc
+from suite.toolchain import SOURCE, SUITE, BuildError, Gcc, Nvcc
 
 UNIT_TESTS_S = 60
 
@@ -45,7 +46,6 @@ def _with_gcc(setting):
         made |= {"probe": _try("probe", lambda: gcc.program("gpu_probe", SUITE / "probe")),
                  "pages": _try("pages", lambda: gcc.program("gpu_pages", SUITE / "pages"))}
     setting.tools.update({name: path for name, path in made.items() if path})
-    setting.save()
     if setting.quick:
         return
     tests = _try("unit tests", gcc.unit_tests)
@@ -64,12 +64,23 @@ def _with_nvcc(setting):
     setting.tools.update({name: path for name, path in made.items() if path})
 
 
+def _source_hash():
+    """Names the library's source where no version control is at hand."""
+    whole = hashlib.sha256()
+    for path in sorted(SOURCE.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            whole.update(path.read_bytes())
+    return whole.hexdigest()[:16]
+
+
 def run(setting):
+    lines.note("source of src/vgpu", _source_hash())
     found = packed.find(setting)
     setting.tools.update(found)
     for name, path in sorted(found.items()):
         lines.note(f"{name}, brought along", os.path.relpath(path, setting.work if path.startswith(setting.work) else pathlib.Path.cwd()))
     _with_gcc(setting)
+    setting.save()  # what there is serves the other parts, whatever the driver says now
     device = slices.ask(setting, None, "info")
     setting.name, setting.sms, setting.capability = device["name"], device["sms"], device["capability"]
     lines.note("as CUDA shows it", f"{device['name']}, {device['sms']} SMs, sm_{device['capability']}, CUDA {device['driver']}")

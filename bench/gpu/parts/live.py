@@ -8,7 +8,8 @@ from suite.spins import START_S, Spinner
 
 EFFECTIVE_MS = 10.0
 SHARE_MS, SETTLE_MS, SHARE_POINTS = 250, 10, 5.0
-ROUNDS, QUICK_ROUNDS = 250, 10
+ROUNDS, MEMORY_ROUNDS, SHARE_ROUNDS = 250, 1000, 24
+QUICK = 10, 10, 4
 ON_MS, OFF_MS, GAP_MS = 15, 20, 6
 BESIDE_S = 1.0  # that the tenant goes on before and after
 
@@ -93,8 +94,7 @@ def _shares(setting, rounds):
 
 
 def run(setting):
-    rounds = QUICK_ROUNDS if setting.quick else ROUNDS
-    for change in (_pauses, _memory, lambda *args: _shares(args[0], 4 if setting.quick else 24)):
+    for change, rounds in zip((_pauses, _memory, _shares), QUICK if setting.quick else (ROUNDS, MEMORY_ROUNDS, SHARE_ROUNDS)):
         try:
             change(setting, rounds)
         except slices.Failed as failed:

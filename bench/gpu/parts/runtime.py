@@ -6,7 +6,7 @@ MIB = 1 << 20
 PIECE = 32 * MIB
 ROOM = 1 << 30
 POOL_SLACK = 2 * PIECE
-SPINS = ((30, 100), (30, 2000), (60, 20))  # cap, microseconds
+SPINS = ((30, 100), (30, 2000), (60, 1000))  # cap, microseconds
 SECONDS, POINTS = 3, 2.0
 
 

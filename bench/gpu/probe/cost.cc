@@ -15,7 +15,8 @@
 namespace probe {
 namespace {
 
-constexpr int kRounds = 500;
+constexpr int kRounds = 500, kLeastRounds = 40;
+constexpr double kMostNs = 10e9;  // an allocation may take a driver long
 constexpr int kLaunches = 150, kPairs = 60,
               kInfos = 200;  // per batch; the launch queue of a driver takes 1024
 constexpr int kWarm = 20;
@@ -52,7 +53,8 @@ int compare(F* without, F* with, int calls, Once once) {
     must<>("cuCtxSynchronize");
     return each;
   };
-  for (int round = -5; round < kRounds; ++round) {
+  const double until = clock_ns() + kMostNs;
+  for (int round = -5; round < kRounds && (round < kLeastRounds || clock_ns() < until); ++round) {
     // Who goes first takes turns too.
     double bare = 0, ours = 0;
     if (round % 2 == 0) bare = timed(without);
@@ -66,7 +68,7 @@ int compare(F* without, F* with, int calls, Once once) {
   const double middle = median(added_ns);
   for (double& value : added_ns) value = std::abs(value - middle);
   // Standard error of a median, from the median deviation.
-  const double error = 1.4826 * median(added_ns) * 1.2533 / std::sqrt(kRounds);
+  const double error = 1.4826 * median(added_ns) * 1.2533 / std::sqrt(static_cast<double>(added_ns.size()));
   std::printf("{\"same\": %s, \"bare_ns\": %.1f, \"added_ns\": %.2f, \"error_ns\": %.2f}\n",
               without == with ? "true" : "false", median(bare_ns), middle, error);
   return 0;

@@ -2,6 +2,7 @@
 //
 //   gpu_probe info | hold                     the device as the tenant sees it | a context, until stdin ends
 //   gpu_probe spin MODE SECONDS KERNEL_US LOG [ON_MS OFF_MS]
+//   gpu_probe saturate SECONDS KERNEL_US...   what part of the time kernels run when nothing holds them back
 //   gpu_probe fill PATH                       takes memory down to the finest piece; see paths.h
 //   gpu_probe race SECONDS SEED               takes and gives back random pieces, at the limit
 //   gpu_probe ipc-export BYTES | ipc-import HANDLE
@@ -30,6 +31,8 @@ int run(const std::vector<std::string>& args) {
     if (args.size() == 7) options.on_ms = number(5), options.off_ms = number(6);
     return probe::spin(options);
   }
+  if (mode == "saturate" && args.size() > 2)
+    return probe::saturate(number(1), {args.begin() + 2, args.end()});
   if (is("fill", 1)) return probe::fill(args[1]);
   if (is("race", 2)) return probe::race(number(1), static_cast<unsigned>(number(2)));
   if (is("ipc-export", 1)) return probe::ipc_export(static_cast<uint64_t>(number(1)));

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace probe {
 
@@ -16,6 +17,8 @@ struct SpinOptions {
 
 int info();
 int spin(const SpinOptions& options);
+// Per way to launch and kernel length: what part of the time kernels run themselves when nothing holds them back.
+int saturate(double seconds, const std::vector<std::string>& kernels_us);
 // Takes memory by one path down to the finest piece that is granted; holds it until a line comes on stdin.
 int fill(const std::string& path);
 int race(double seconds, unsigned seed);

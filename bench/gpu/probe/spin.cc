@@ -14,6 +14,7 @@ namespace {
 constexpr uint64_t kBatchNs = 2'000'000;
 constexpr uint64_t kMostUnits = 64;  // per batch
 constexpr uint64_t kGraphKernels = 4;
+constexpr uint64_t kLeastUnits = 3;
 constexpr uint64_t kRoom = 1 << 20;
 constexpr unsigned kThreads = 128;
 constexpr int kSmCount = 16;  // device attribute
@@ -36,6 +37,10 @@ class Work {
     measure_offset();
     if (mode_ == "graph" || mode_ == "mixed") make_graph();
   }
+
+  ~Work() { call<uint64_t>("cuMemFree_v2", log_); }
+  Work(const Work&) = delete;
+  Work& operator=(const Work&) = delete;
 
   uint64_t unit_ns() const { return mode_ == "graph" ? duration_ns_ * kGraphKernels : duration_ns_; }
   void* stream() const { return stream_; }
@@ -176,7 +181,30 @@ class Batches {
   int (*synchronize_)(void*) = function<int(void*)>("cuEventSynchronize");
 };
 
+double saturated_percent(const SpinOptions& options) {
+  Work work(options);
+  Batches batches(work);
+  const uint64_t end = now_ns() + static_cast<uint64_t>(options.seconds * 1e9);
+  while (now_ns() < end || batches.units() < kLeastUnits) batches.go();
+  batches.drain();
+  const std::vector<Entry> entries = is_software() ? batches.reckoned() : work.read_log();
+  double own = 0;
+  for (const Entry& entry : entries) own += static_cast<double>(entry.own);
+  return entries.empty() ? 0 : 100 * own / static_cast<double>(entries.back().end - entries.front().start);
+}
+
 }  // namespace
+
+int saturate(double seconds, const std::vector<std::string>& kernels_us) {
+  for (const char* mode : {"plain", "graph", "cooperative", "extended", "mixed"}) {
+    for (const std::string& kernel_us : kernels_us) {
+      const double percent = saturated_percent({mode, seconds, std::stoull(kernel_us), 0, 0, ""});
+      std::printf("{\"mode\": \"%s\", \"kernel_us\": %s, \"percent\": %.3f}\n", mode, kernel_us.c_str(),
+                  percent);
+    }
+  }
+  return 0;
+}
 
 int spin(const SpinOptions& options) {
   Work work(options);

@@ -46,9 +46,8 @@ class Slice:
         return self._pages("usage", self.usage_file)[0]
 
     def command(self, mode, *words):
-        """For what runs beside tenants: pauses, resizes, watch."""
-        page = self.usage_file if mode == "watch" else self.limits
-        return subprocess.Popen([self.setting.tool("pages"), mode, page, *map(str, words)], stdout=subprocess.PIPE,
+        """For what runs beside tenants: pauses, resizes."""
+        return subprocess.Popen([self.setting.tool("pages"), mode, self.limits, *map(str, words)], stdout=subprocess.PIPE,
                                 stderr=subprocess.PIPE, text=True)
 
 
