@@ -82,7 +82,7 @@ int fill(const std::string& name) {
   std::printf(
       "{\"granted_bytes\": %llu, \"refused_with\": %d, \"finest_bytes\": %llu, \"total_bytes\": %zu, "
       "\"free_before\": %zu, \"free_full\": %zu}\n",
-      static_cast<unsigned long long>(granted), code, static_cast<unsigned long long>(path->finest()),
+      static_cast<unsigned long long>(granted), code, static_cast<unsigned long long>(path->slack()),
       before.total_bytes, before.free_bytes, full.free_bytes);
   wait_for_line();
   path->release_all();

@@ -75,6 +75,7 @@ class Array : public Path {
     held_.clear();
   }
   uint64_t finest() const override { return kPage; }
+  uint64_t slack() const override { return 2 * kPage; }  // padding, and the lesser levels of a mipmap
 
  private:
   bool mipmap_;

@@ -15,6 +15,8 @@ class Path {
   virtual void release_all() = 0;
   // No piece below this is asked for, and all are multiples of it: the driver's own granularity.
   virtual uint64_t finest() const = 0;
+  // What the driver takes for such a piece at most, so that less than this is left when one is refused.
+  virtual uint64_t slack() const { return finest(); }
 };
 
 // linear, pitch, managed, array, mipmap, virtual, async, pool, graph. Ends the process with kNotThere when
