@@ -1,4 +1,4 @@
-"""What was brought along: a portable pack, or a build of the tree. Only what starts on this machine counts."""
+"""What was brought along: a build of the tree, or else a portable pack. Only what starts on this machine counts."""
 import pathlib
 import subprocess
 import tarfile
@@ -7,7 +7,7 @@ from suite import lines
 from suite.setting import ROOT
 
 TRY_S = 20
-PACKS = "build/portable/*.tar.gz"
+PACKS = "build/tweendeck-*-linux-*.tar.gz"  # as scripts/portable names them
 
 
 def unpack(setting):
@@ -34,8 +34,8 @@ def find(setting):
     """Paths by name: library, probe, pages, tweendeck."""
     found = {}
     pack, build = unpack(setting), pathlib.Path(setting.build)
-    places = {"library": [(pack, "**/libtweendeck-vgpu.so*"), (build, "lib/libtweendeck-vgpu.so")],
-              "tweendeck": [(pack, "**/tweendeck"), (build, "tweendeck")],
+    places = {"library": [(build, "lib/libtweendeck-vgpu.so"), (pack, "*/lib/tweendeck/libtweendeck-vgpu.so")],
+              "tweendeck": [(build, "tweendeck"), (pack, "*/bin/tweendeck")],
               "probe": [(build, "bin/gpu_probe")], "pages": [(build, "bin/gpu_pages")]}
     for name, globs in places.items():
         for folder, glob in globs:
