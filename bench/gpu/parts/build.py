@@ -24,6 +24,12 @@ def _try(what, make):
     return None
 
 
+def _keep(setting, tools):
+    """At once: what there is serves the other parts, whatever happens next."""
+    setting.tools.update({name: path for name, path in tools.items() if path})
+    setting.save()
+
+
 def _unit_tests(program):
     try:
         done = subprocess.run([program], capture_output=True, text=True, timeout=UNIT_TESTS_S, check=False)
@@ -45,7 +51,7 @@ def _with_gcc(setting):
     if not setting.quick:
         made |= {"probe": _try("probe", lambda: gcc.program("gpu_probe", SUITE / "probe")),
                  "pages": _try("pages", lambda: gcc.program("gpu_pages", SUITE / "pages"))}
-    setting.tools.update({name: path for name, path in made.items() if path})
+    _keep(setting, made)
     if setting.quick:
         return
     tests = _try("unit tests", gcc.unit_tests)
@@ -61,7 +67,7 @@ def _with_nvcc(setting):
         return
     lines.note("nvcc", nvcc.version)
     made = {"image": _try("kernels by nvcc", nvcc.image), "runtime": _try("runtime-API program", nvcc.runtime_program)}
-    setting.tools.update({name: path for name, path in made.items() if path})
+    _keep(setting, made)
 
 
 def _source_hash():
@@ -76,11 +82,10 @@ def _source_hash():
 def run(setting):
     lines.note("source of src/vgpu", _source_hash())
     found = packed.find(setting)
-    setting.tools.update(found)
+    _keep(setting, found)
     for name, path in sorted(found.items()):
         lines.note(f"{name}, brought along", os.path.relpath(path, setting.work if path.startswith(setting.work) else pathlib.Path.cwd()))
     _with_gcc(setting)
-    setting.save()  # what there is serves the other parts, whatever the driver says now
     device = slices.ask(setting, None, "info")
     setting.name, setting.sms, setting.capability = device["name"], device["sms"], device["capability"]
     lines.note("as CUDA shows it", f"{device['name']}, {device['sms']} SMs, sm_{device['capability']}, CUDA {device['driver']}")
