@@ -54,13 +54,6 @@ void* library_symbol(Library library, const char* symbol) {
 
 }  // namespace tweendeck::vgpu
 
-// g++ before 15 has no such attribute; with -O2 it jumps here all the same.
-#if __has_attribute(musttail)
-#define TW_TAIL_CALL __attribute__((musttail))
-#else
-#define TW_TAIL_CALL
-#endif
-
 // The driver's calls are found by name in many programs. Ours is handed out where the real lookup succeeds.
 // All else is a jump, so that RTLD_NEXT keeps meaning "after the caller".
 TW_EXPORT void* dlsym(void* __restrict handle, const char* __restrict name) noexcept {

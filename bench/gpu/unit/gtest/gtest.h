@@ -111,6 +111,11 @@ Outcome compared(const char* text, const A& a, const B& b, Compare compare) {
     return std::fabs(static_cast<double>(x) - static_cast<double>(y)) <= (most);         \
   })
 
+#define TW_SAME_TEXT(a, b)                                                            \
+  ::testing::standin::compared(#a " == " #b, a, b, [](const char* x, const char* y) { \
+    return x == y || (x != nullptr && y != nullptr && std::strcmp(x, y) == 0);        \
+  })
+
 #define EXPECT_EQ(a, b) TW_EXPECT(TW_COMPARED(a, ==, b))
 #define EXPECT_NE(a, b) TW_EXPECT(TW_COMPARED(a, !=, b))
 #define EXPECT_LT(a, b) TW_EXPECT(TW_COMPARED(a, <, b))
@@ -119,13 +124,18 @@ Outcome compared(const char* text, const A& a, const B& b, Compare compare) {
 #define EXPECT_GE(a, b) TW_EXPECT(TW_COMPARED(a, >=, b))
 #define EXPECT_TRUE(a) TW_EXPECT(TW_TRUTH(a, true))
 #define EXPECT_FALSE(a) TW_EXPECT(TW_TRUTH(a, false))
+#define ADD_FAILURE() ::testing::standin::Failure(__FILE__, __LINE__, "failure")
+#define FAIL() return ::testing::standin::Void() = ADD_FAILURE()
+#define SCOPED_TRACE(text) static_cast<void>(text)
 #define EXPECT_NEAR(a, b, most) TW_EXPECT(TW_NEAR(a, b, most))
+#define EXPECT_STREQ(a, b) TW_EXPECT(TW_SAME_TEXT(a, b))
 #define ASSERT_EQ(a, b) TW_ASSERT(TW_COMPARED(a, ==, b))
 #define ASSERT_NE(a, b) TW_ASSERT(TW_COMPARED(a, !=, b))
 #define ASSERT_LT(a, b) TW_ASSERT(TW_COMPARED(a, <, b))
 #define ASSERT_LE(a, b) TW_ASSERT(TW_COMPARED(a, <=, b))
 #define ASSERT_GT(a, b) TW_ASSERT(TW_COMPARED(a, >, b))
 #define ASSERT_GE(a, b) TW_ASSERT(TW_COMPARED(a, >=, b))
+#define ASSERT_STREQ(a, b) TW_ASSERT(TW_SAME_TEXT(a, b))
 #define ASSERT_TRUE(a) TW_ASSERT(TW_TRUTH(a, true))
 #define ASSERT_NEAR(a, b, most) TW_ASSERT(TW_NEAR(a, b, most))
 #define ASSERT_FALSE(a) TW_ASSERT(TW_TRUTH(a, false))
