@@ -14,7 +14,7 @@ ALONE_LEAST = 95.0
 KERNEL_US = 1000
 RETURN_MS = 20.0  # the owner has its floor again after this
 QUEUE_MS = 2.0  # or one unit of the borrower's work: what the owner's first kernel may wait for
-BURST_ON_MS, BURST_OFF_MS = 400, 300
+BURSTS_MS, QUICK_BURSTS_MS = (400, 300), (150, 100)  # on, off
 DOCTOR_LINES = 12
 SECONDS, QUICK_SECONDS = 5, 1.2
 
@@ -62,8 +62,9 @@ def _tenants(node, setting, seconds):
 def _borrowing(node, setting, seconds):
     mean, _, _ = measure([_spinner(node, setting, 30, most=100, seconds=seconds).finish()], 100)
     lines.timed(setting, mean >= ALONE_LEAST, "a floor of 30 % alone, ceiling 100 %", f"{mean:.2f} %", f">= {ALONE_LEAST:.0f} %")
+    bursts_ms = QUICK_BURSTS_MS if setting.quick else BURSTS_MS
     borrower = _spinner(node, setting, 30, most=100, seconds=seconds + (1 if setting.quick else 2))
-    owner = _spinner(node, setting, 70, seconds=seconds, bursts_ms=(BURST_ON_MS, BURST_OFF_MS)).finish()
+    owner = _spinner(node, setting, 70, seconds=seconds, bursts_ms=bursts_ms).finish()
     theirs = borrower.finish()
     offset, unit_ms = owner.told["device_minus_host_ns"], KERNEL_US / 1e3
     waits, floors = [], []
@@ -73,7 +74,7 @@ def _borrowing(node, setting, seconds):
         if first is None:
             continue
         waits.append((first - at) / 1e6)
-        floors.append(shares.percent(owner.log, int(at + max(RETURN_MS, unit_ms) * 1e6), int(at + BURST_ON_MS * 1e6)))
+        floors.append(shares.percent(owner.log, int(at + max(RETURN_MS, unit_ms) * 1e6), int(at + bursts_ms[0] * 1e6)))
     if not waits:
         lines.check(False, "an owner that returns", "no burst was seen", "its floor")
         return
