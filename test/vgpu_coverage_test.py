@@ -9,7 +9,7 @@ import pytest
 
 from conftest import BUILD, ROOT
 from softgpu_clients_test import WORKER
-from vgpu_harness import MIB, OUT_OF_MEMORY, OWN, SYSTEM_NOT_READY, TENANT, gpu, make  # noqa: F401
+from vgpu_harness import LIBRARY, MIB, OUT_OF_MEMORY, OWN, SYSTEM_NOT_READY, TENANT, gpu, make  # noqa: F401
 from vgpu_paths import PATHS, UNIT
 
 UNCLASSIFIED_OFFSET = 40  # of the counter in the usage page
@@ -127,3 +127,13 @@ def test_unknown_functions_pass_and_are_counted(make):
     with slice_of.usage.open("rb") as page:
         page.seek(UNCLASSIFIED_OFFSET)
         assert int.from_bytes(page.read(8), "little") == 1
+
+
+def test_a_program_of_musl_is_refused_with_a_reason(tmp_path):
+    source, program = tmp_path / "program.c", tmp_path / "program"
+    source.write_text("int main(void) { return 0; }\n")
+    subprocess.run(["musl-gcc", "-o", program, source], check=True)
+    assert subprocess.run([program]).returncode == 0
+    run = subprocess.run([program], env={"LD_PRELOAD": str(LIBRARY)}, capture_output=True, text=True)
+    assert run.returncode == 127
+    assert run.stderr.startswith("tweendeck-vgpu: this program uses the C library musl") and run.stderr.count("\n") == 1

@@ -1,6 +1,7 @@
 #include "vgpu/preload/loader.h"
 
 #include <dlfcn.h>
+#include <unistd.h>
 
 #include "vgpu/preload/abi.h"
 #include "vgpu/preload/calls.h"
@@ -15,6 +16,9 @@
 #endif
 __asm__(".symver dlvsym,dlvsym@" TW_BASE_VERSION);
 __asm__(".symver dlopen,dlopen@" TW_BASE_VERSION);
+// musl has none of this; weak, so that its programs are told and not left with a failed relocation.
+extern "C" void* dlvsym(void* __restrict, const char* __restrict, const char* __restrict) noexcept
+    __attribute__((weak));
 
 namespace tweendeck::vgpu {
 namespace {
@@ -23,9 +27,25 @@ using Dlsym = void*(void*, const char*);
 
 Dlsym* g_dlsym;
 void* g_library[2];
+constexpr int kBeforeOthers = 101;
 constexpr const char* kNames[2] = {"libcuda.so.1", "libnvidia-ml.so.1"};
 
+// The driver itself is made for glibc, so a program of musl cannot use a GPU; it must not run as if it could.
+void refuse_musl() {
+  constexpr int kCannotExecute = 127;
+  constexpr char kWhy[] =
+      "tweendeck-vgpu: this program uses the C library musl (Alpine?); a GPU slice runs programs of glibc "
+      "only\n";
+  if (write(STDERR_FILENO, kWhy, sizeof(kWhy) - 1) < 0) _exit(kCannotExecute);
+  _exit(kCannotExecute);
+}
+
+__attribute__((constructor(kBeforeOthers))) void check_c_library() {
+  if (!dlvsym) refuse_musl();
+}
+
 Dlsym* real_dlsym() {
+  if (!dlvsym) refuse_musl();
   Dlsym* found = __atomic_load_n(&g_dlsym, __ATOMIC_ACQUIRE);
   if (found) return found;
   void* address = dlvsym(RTLD_NEXT, "dlsym", "GLIBC_2.34");

@@ -1,18 +1,19 @@
 #include "vgpu/preload/tenant.h"
 
-#include <fcntl.h>
-#include <pthread.h>
 #include <sched.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
+#include "vgpu/hami.h"
 #include "vgpu/preload/calls.h"
 #include "vgpu/preload/footprint.h"
+#include "vgpu/preload/pages.h"
 #include "vgpu/preload/pools.h"
 #include "vgpu/preload/throttle.h"
 #include "vgpu/preload/virtual.h"
+
+// What pthread_atfork calls, weak: a C library that has it not is refused with a reason (loader.cc).
+extern "C" int __register_atfork(void (*)(), void (*)(), void (*)(), void*) __attribute__((weak));
+extern "C" void* __dso_handle __attribute__((visibility("hidden")));
 
 namespace tweendeck::vgpu {
 
@@ -21,20 +22,17 @@ constinit Allocations g_allocations;
 
 namespace {
 
-constexpr size_t kMaxPath = 4096;
 constexpr int kReadTries = 100;
 constexpr int kMaxCudaDevices = 64;
 constexpr int8_t kManyDevices = -1;
 
 enum Setup : uint32_t { kUnread, kNamed, kWorking, kDone };
 
-char g_limits_path[kMaxPath];
-char g_usage_path[kMaxPath];
 uint32_t g_setup = kUnread;
 uint32_t g_attaching;  // 0 idle, 1 a thread of this process is at it
-bool g_said_broken;
 
 tw_vgpu_usage_page* g_usage;
+tw_vgpu_limits_page* g_by_number;        // not null: limits go by the driver's numbering of devices
 int8_t g_device_index[kMaxCudaDevices];  // 0 = not asked yet, else index + 2
 int8_t g_sole_device;                    // the same of the only device, or kManyDevices
 
@@ -52,48 +50,13 @@ void found(Mode mode) {
     __atomic_store_n(&ready::g_mode_attached, static_cast<uint8_t>(mode), __ATOMIC_RELEASE);
 }
 
-// One line on stderr, once.
-void complain(const char* what, const char* about) {
-  if (__atomic_exchange_n(&g_said_broken, true, __ATOMIC_RELAXED)) return;
-  char line[512];
-  size_t size = 0;
-  const char* const parts[] = {"tweendeck-vgpu: ", what, about,
-                               "; the GPU is not available to this process\n"};
-  for (const char* part : parts) {
-    for (; *part && size < sizeof(line) - 1; ++part) line[size++] = *part;
-  }
-  line[size - 1] = '\n';
-  if (write(STDERR_FILENO, line, size) < 0) return;
-}
-
-void* map_file(const char* path, size_t size, bool writable) {
-  const int fd = open(path, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC);
-  if (fd < 0) return nullptr;
-  void* memory = MAP_FAILED;
-  if (lseek(fd, 0, SEEK_END) >= static_cast<off_t>(size)) {
-    memory = mmap(nullptr, size, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd, 0);
-  }
-  close(fd);
-  return memory == MAP_FAILED ? nullptr : memory;
-}
-
 Mode map_pages() {
-  const auto* limits =
-      static_cast<const tw_vgpu_limits_page*>(map_file(g_limits_path, sizeof(tw_vgpu_limits_page), false));
-  if (!limits || limits->magic != TW_VGPU_LIMITS_MAGIC || limits->abi_min > TW_VGPU_ABI ||
-      limits->binding == 0) {
-    complain("no valid limits page at ", g_limits_path);
-    return Mode::Broken;
-  }
-  auto* page = static_cast<tw_vgpu_usage_page*>(map_file(g_usage_path, sizeof(tw_vgpu_usage_page), true));
-  if (!page || page->magic != TW_VGPU_USAGE_MAGIC || page->abi_min > TW_VGPU_ABI ||
-      page->binding != limits->binding) {
-    complain("no usage page of this slice at ", g_usage_path);
-    return Mode::Broken;
-  }
-  ready::g_limits = limits;
-  g_usage = page;
-  set_mark_file(g_usage_path);
+  Pages pages;
+  if (!open_pages(pages)) return Mode::Broken;
+  ready::g_limits = pages.limits;
+  g_usage = pages.usage;
+  g_by_number = pages.by_number;
+  set_mark_file(pages.usage_path);
   return Mode::Limited;
 }
 
@@ -110,21 +73,11 @@ void after_fork_in_child() {
   if (load_setup() == kWorking) store_setup(kNamed);
 }
 
-bool copy_path(const char* variable, char (&out)[kMaxPath]) {
-  const char* value = getenv(variable);
-  if (!value || !*value) return false;
-  const size_t size = strnlen(value, kMaxPath);
-  // A path that is cut would name another file; an empty one cannot be opened.
-  if (size < kMaxPath) memcpy(out, value, size + 1);
-  return true;
-}
-
-__attribute__((constructor)) void read_environment() {
-  const bool limits = copy_path(TW_VGPU_ENV_LIMITS, g_limits_path);
-  const bool usage_named = copy_path(TW_VGPU_ENV_USAGE, g_usage_path);
-  if (limits || usage_named) pthread_atfork(nullptr, nullptr, after_fork_in_child);
-  if (!limits && !usage_named) found(Mode::Inert);
-  store_setup(limits || usage_named ? kNamed : kDone);
+__attribute__((constructor)) void set_up() {
+  const bool asked = read_environment();
+  if (asked) __register_atfork(nullptr, nullptr, after_fork_in_child, __dso_handle);
+  if (!asked) found(Mode::Inert);
+  store_setup(asked ? kNamed : kDone);
 }
 
 int index_of_uuid(const unsigned char (&uuid)[16]) {
@@ -134,6 +87,21 @@ int index_of_uuid(const unsigned char (&uuid)[16]) {
     if (memcmp(set.devices[i].uuid, uuid, sizeof(uuid)) == 0) return static_cast<int>(i);
   }
   return kNotInSlice;
+}
+
+// HAMi's limits name devices by number; the uuid is how NVML knows the same device.
+int number_device(CUdevice device, const CUuuid& uuid) {
+  if (device >= TW_VGPU_MAX_DEVICES) return kNotInSlice;
+  for (tw_vgpu_limit_set& set : g_by_number->sets) memcpy(set.devices[device].uuid, uuid.bytes, sizeof(uuid));
+  return device;
+}
+
+// For a process that has not started CUDA: its devices are those that it may see, in order.
+int number_by_nvml(nvmlDevice_t device, const char* text) {
+  auto* get = reinterpret_cast<nvmlReturn_t (*)(nvmlDevice_t, unsigned*)>(nvml_symbol("nvmlDeviceGetIndex"));
+  unsigned index = 0;
+  if (!get || get(device, &index) != NVML_SUCCESS) return kNotInSlice;
+  return visible_number(visible_devices(), index, text);
 }
 
 // The driver's list of devices never changes once it has started.
@@ -166,7 +134,7 @@ Mode find_mode() {
     uint32_t setup = load_setup();
     switch (setup) {
       case kUnread:  // another library's constructor runs before ours
-        read_environment();
+        set_up();
         break;
       case kDone:
         return static_cast<Mode>(__atomic_load_n(&g_mode, __ATOMIC_ACQUIRE));
@@ -196,7 +164,7 @@ Mode attach() {
     const bool done = g_books.attached() || g_books.attach(g_usage);
     __atomic_store_n(&g_attaching, 0, __ATOMIC_RELEASE);
     if (!done) {
-      complain("every process slot of the slice is taken in ", g_usage_path);
+      complain("every process slot of the slice is taken", "");
       return Mode::Broken;
     }
   }
@@ -246,7 +214,7 @@ int page_device(CUdevice device) {
   if (!get) get = reinterpret_cast<GetUuid*>(driver_symbol("cuDeviceGetUuid"));
   CUuuid uuid = {};
   if (!get || get(&uuid, device) != CUDA_SUCCESS) return kNoDevice;
-  const int index = index_of_uuid(uuid.bytes);
+  const int index = g_by_number ? number_device(device, uuid) : index_of_uuid(uuid.bytes);
   __atomic_store_n(&g_device_index[device], static_cast<int8_t>(index + 2), __ATOMIC_RELAXED);
   return index;
 }
@@ -275,7 +243,8 @@ int page_device(nvmlDevice_t device) {
     uuid[digits / 2] = static_cast<unsigned char>(uuid[digits / 2] << 4 | value);
     ++digits;
   }
-  return digits == 32 ? index_of_uuid(uuid) : kNotInSlice;
+  const int index = digits == 32 ? index_of_uuid(uuid) : kNotInSlice;
+  return index == kNotInSlice && g_by_number ? number_by_nvml(device, text) : index;
 }
 
 uint64_t current_context() {
