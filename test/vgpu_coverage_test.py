@@ -47,6 +47,42 @@ def test_a_context_that_does_not_fit_is_refused(make):
     assert f"CUDA error {OUT_OF_MEMORY}" in run.stderr
 
 
+def test_the_exporter_pays_once(make):
+    slice_of = make(100 * MIB, processes=2)
+    exporter, importer = make.tenant(slice_of), make.tenant(slice_of)
+    _, address = exporter.do("alloc", 60 * MIB)
+    handle = exporter.do("ipc_export", address)
+    opened = importer.do("ipc_open", handle)
+    assert slice_of.used() == 60 * MIB
+    assert importer.do("fill", 10 * MIB) == [4, OUT_OF_MEMORY]
+    assert importer.do("ipc_close", opened) == 0
+    assert slice_of.used() == 100 * MIB
+    importer.kill()
+    assert exporter.do("free", address) == 0
+    assert exporter.do("alloc", 100 * MIB + OWN)[0] == 0
+
+
+def test_a_handle_imported_from_oneself_does_not_count_twice(make):
+    slice_of = make(100 * MIB)
+    code = """
+        import ctypes, os, sys; sys.path.insert(0, sys.argv[1])
+        import vgpu_tenant as t, vgpu_paths as p
+        c = t.Cuda(); path = p.Virtual(c)
+        handle, properties, fd, twin = t.U64(), p.Properties(), ctypes.c_int(), t.U64()
+        properties.handle_types = 1
+        path.check("cuMemCreate", 10020, ctypes.byref(handle), t.SIZE(p.UNIT), ctypes.byref(properties), t.U64(0))
+        path.check("cuMemExportToShareableHandle", 10020, ctypes.byref(fd), handle, 1, t.U64(0))
+        path.check("cuMemImportFromShareableHandle", 10020, ctypes.byref(twin), t.P(fd.value), 1)
+        def used(): return sum(os.pread(os.open(os.environ["TWEENDECK_VGPU_USAGE"], os.O_RDONLY), 8, 24704 + 40)[i] << 8 * i for i in range(8))
+        counts = [used()]
+        for one in (handle, twin):
+            path.check("cuMemRelease", 10020, one)
+            counts.append(used())
+        print(counts, handle.value == twin.value)"""
+    counts, same = script(slice_of, "-c", textwrap.dedent(code), str(TENANT.parent)).strip().rsplit(" ", 1)
+    assert json.loads(counts) == ([UNIT, UNIT, 0] if same == "True" else [UNIT, 0, 0])
+
+
 def script(slice_of, *command):
     run = subprocess.run([sys.executable, *command], env=slice_of.environment(), capture_output=True, text=True, timeout=120)
     assert run.returncode == 0, run.stdout + run.stderr

@@ -151,6 +151,47 @@ class Pool(Async):
         return self.call("cuMemAllocFromPoolAsync", 11020, ctypes.byref(address), SIZE(UNIT), self.pool, None), address
 
 
+class Graph(Path):
+    """A graph whose one node allocates: its memory is taken at the first launch and kept."""
+
+    class Node(ctypes.Structure):
+        _fields_ = [("pool", ctypes.c_int * 4), ("rest", ctypes.c_char * 72), ("access", P), ("access_count", SIZE), ("bytes", SIZE),
+                    ("address", U64)]
+
+    def get(self):
+        graph, node, executable = P(), P(), P()
+        self.check("cuGraphCreate", 10000, ctypes.byref(graph), UINT(0))
+        params = self.Node((ctypes.c_int * 4)(1, 0, 1, 0), b"", None, 0, UNIT, 0)
+        self.check("cuGraphAddMemAllocNode", 11040, ctypes.byref(node), graph, None, SIZE(0), ctypes.byref(params))
+        self.check("cuGraphInstantiateWithFlags", 11040, ctypes.byref(executable), graph, U64(0))
+        code = self.call("cuGraphLaunch", 10000, executable, None)
+        if code != SUCCESS:
+            self.destroy(graph, executable)
+        return code, (graph, executable, U64(params.address))
+
+    def destroy(self, graph, executable):
+        self.check("cuGraphExecDestroy", 10000, executable)
+        self.check("cuGraphDestroy", 10000, graph)
+
+    def put(self, token):
+        self.check("cuMemFreeAsync", 11020, token[2], None)
+        self.check("cuStreamSynchronize", 2000, None)
+        self.destroy(*token[:2])
+
+
+class TrimmedGraph(Graph):
+    """What a graph keeps after its memory is freed is given back by a trim; its next launch takes it again."""
+
+    def put(self, token):
+        for again in (True, False):
+            self.check("cuMemFreeAsync", 11020, token[2], None)
+            self.check("cuStreamSynchronize", 2000, None)
+            self.check("cuDeviceGraphMemTrim", 11040, 0)
+            if again:
+                self.check("cuGraphLaunch", 10000, token[1], None)
+        self.destroy(*token[:2])
+
+
 class Module(Path):
     """Code: a module takes UNIT on a software GPU."""
 
@@ -163,7 +204,7 @@ class Module(Path):
 
 
 PATHS = {kind.__name__.lower(): kind for kind in
-         (Linear, Pitched, Managed, Array, Array3D, Mipmap, Virtual, Mapped, Async, Pool, Module)}
+         (Linear, Pitched, Managed, Array, Array3D, Mipmap, Virtual, Mapped, Async, Pool, Graph, TrimmedGraph, Module)}
 
 
 def exercise(cuda, name):

@@ -65,6 +65,22 @@ class Cuda:
         self.check(self.call("cuDeviceTotalMem", 3020, ctypes.byref(whole), 0))
         return free.value, total.value, whole.value
 
+    def ipc_export(self, address):
+        handle = ctypes.create_string_buffer(64)
+        self.check(self.call("cuIpcGetMemHandle", 4010, handle, U64(address)))
+        return handle.raw.hex()
+
+    def ipc_open(self, text):
+        class Handle(ctypes.Structure):
+            _fields_ = [("bytes", ctypes.c_char * 64)]
+
+        address, handle = U64(), Handle.from_buffer_copy(bytes.fromhex(text))
+        self.check(self.call("cuIpcOpenMemHandle", 11000, ctypes.byref(address), handle, UINT(1)))
+        return address.value
+
+    def ipc_close(self, address):
+        return self.call("cuIpcCloseMemHandle", 4010, U64(address))
+
     def spin(self, nanoseconds, stream=None):
         duration = U64(nanoseconds)
         arguments = (P * 1)(ctypes.addressof(duration))
@@ -126,6 +142,8 @@ def main():
             answer = cuda.pitch(*args)
         elif command == "free":
             answer = cuda.free(*args)
+        elif command in ("ipc_export", "ipc_open", "ipc_close"):
+            answer = getattr(cuda, command)(*args)
         elif command == "info":
             answer = cuda.info()
         elif command == "nvml":

@@ -61,6 +61,15 @@ inline constexpr int kLocationDevice = 1;
 // CUmemPoolProps begins alike.
 using CUmemPoolProps = CUmemAllocationProp;
 
+struct CUmemAllocNodeParams {
+  CUmemPoolProps pool;
+  char rest_of_pool[72];
+  const void* access;
+  size_t access_count;
+  size_t bytes;
+  CUdeviceptr address;
+};
+
 struct CUarrayDescriptor {
   size_t width, height;
   int format;

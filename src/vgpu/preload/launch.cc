@@ -1,6 +1,7 @@
 // Calls that put work on the device. Each names its kernel and shape; throttle.h does the rest.
 #include "vgpu/preload/abi.h"
 #include "vgpu/preload/calls.h"
+#include "vgpu/preload/graph_memory.h"
 #include "vgpu/preload/tenant.h"
 #include "vgpu/preload/throttle.h"
 
@@ -59,7 +60,9 @@ inline bool is_paid_cuGraphLaunch(Form form, CUgraphExec graph, CUstream stream)
   return spend(shape_of(graph), plain_stream(stream, form));
 }
 CUresult on_cuGraphLaunch(auto* ask, Form form, CUgraphExec graph, CUstream stream) {
-  return slow_launch(shape_of(graph), plain_stream(stream, form), [&] { return ask(graph, stream); });
+  return with_graph_memory(graph, [&] {
+    return slow_launch(shape_of(graph), plain_stream(stream, form), [&] { return ask(graph, stream); });
+  });
 }
 
 template <class Ask>
@@ -91,7 +94,9 @@ CUresult on_cuStreamEndCapture(auto* ask, Form, CUstream stream, CUgraph* graph)
 // Before the driver gives the handle to another.
 CUresult on_cuGraphExecDestroy(auto* ask, CUgraphExec graph) {
   graph_gone(graph);
-  return ask(graph);
+  const CUresult result = ask(graph);
+  if (result == CUDA_SUCCESS) graph_memory_gone(graph);
+  return result;
 }
 
 template <class Ask>
