@@ -7,6 +7,7 @@
 
 #include "app/daemon/daemon.h"
 #include "base/units.h"
+#include "serving/spec/c_library.h"
 
 namespace tweendeck::daemon {
 namespace {
@@ -73,6 +74,18 @@ void look_at_slices(const std::vector<Device>& devices, const std::vector<Slice>
   }
 }
 
+// The vgpu library ends such a program at its start; better to know before.
+void look_at_engines(const serving::EngineCatalog& catalog, std::vector<Finding>& findings) {
+  for (const serving::EngineSpec& engine : catalog.engines()) {
+    for (const std::string& program :
+         serving::programs_of_musl(engine, catalog.python(), catalog.bin_dir())) {
+      findings.push_back({"warning", engine.name, Reason::EngineCannotServe,
+                          fmt::format("{} uses the C library musl, so it cannot run in a GPU slice", program),
+                          "use a build for glibc; the GPU's driver needs it too"});
+    }
+  }
+}
+
 }  // namespace
 
 std::vector<Finding> Daemon::findings() {
@@ -110,6 +123,7 @@ std::vector<Finding> Daemon::findings() {
                         "run scripts/setup, or name one with TWEENDECK_PYTHON"});
   }
   for (const Error& broken : catalog_->broken()) findings.push_back(warning("engines", broken));
+  look_at_engines(*catalog_, findings);
   bool tls = !config_.gateway.cert_file.empty();
   if (!net::is_loopback(config_.gateway.listen) && !tls) {
     findings.push_back({"warning", "gateway", Reason::TlsOff,
