@@ -141,6 +141,26 @@ def test_gpustat_shows_the_slice(busy):
     assert [(p["pid"], p["gpu_memory_usage"]) for p in shown["processes"]] == [(mine.pid, 558)]
 
 
+def test_cuda_bindings_is_limited(make):
+    pytest.importorskip("cuda.bindings.driver")
+    slice_of = make(16 * UNIT)
+    code = """
+        from cuda.bindings import driver as d
+        def check(result):
+            assert result[0] == d.CUresult.CUDA_SUCCESS, result
+            return result[1] if len(result) > 1 else None
+        check(d.cuInit(0))
+        check(d.cuCtxSetCurrent(check(d.cuDevicePrimaryCtxRetain(check(d.cuDeviceGet(0))))))
+        check(d.cuModuleLoadData(b"tw_spin"))
+        def fill(call):
+            count = 0
+            while count < 64 and call()[0] == d.CUresult.CUDA_SUCCESS: count += 1
+            return count
+        counts = [fill(lambda: d.cuMemAlloc(2 << 20)), int(check(d.cuDeviceTotalMem(0)))]
+        print(counts)"""
+    assert json.loads(script(slice_of, "-c", textwrap.dedent(code))) == [16, 16 * UNIT + OWN]
+
+
 def test_the_software_gpus_driver_is_fully_classified():
     run = subprocess.run([CHECK, BUILD / "lib" / "softgpu" / "libcuda.so.1"], capture_output=True, text=True)
     assert run.returncode == 0 and " 0 unclassified" in run.stdout, run.stdout + run.stderr
