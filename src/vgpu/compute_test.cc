@@ -147,7 +147,7 @@ TEST(Durations, AreSteadyAfterSomeAgreementAndThenMeasuredLessOften) {
   auto durations = known(5, 10'000, 1);
   EXPECT_EQ(durations->find(5).mean_ns, 10'000u);
   EXPECT_EQ(durations->find(5).unmeasured, 0u);
-  EXPECT_EQ(*durations->find(5).cost_ns, 0u);
+  EXPECT_EQ(*durations->find(5).cost, kNoCost);
   uint32_t before = 0;
   for (int i = 0; i < 20; ++i) {
     durations->update(5, 10'000, 10'000);
@@ -155,7 +155,7 @@ TEST(Durations, AreSteadyAfterSomeAgreementAndThenMeasuredLessOften) {
     before = durations->find(5).unmeasured;
   }
   EXPECT_EQ(before, Durations::kMostUnmeasured);
-  EXPECT_EQ(*durations->find(5).cost_ns, 10'000u);
+  EXPECT_EQ(*durations->find(5).cost, cost_word(10'000, 1));
   EXPECT_EQ(durations->find(6).mean_ns, 0u);
 }
 
@@ -210,11 +210,36 @@ TEST(Durations, ADoubtedKeyIsMeasuredAgainAndAForgottenOneIsUnknown) {
 
 TEST(Durations, ACollisionForgetsAndNeverConfuses) {
   auto durations = known(7, 1000, 10);
-  const uint64_t* cost = durations->find(7).cost_ns;
+  const uint64_t* cost = durations->find(7).cost;
   durations->update(7 + Durations::kEntries, 50, 50);
   EXPECT_EQ(durations->find(7).mean_ns, 0u);
-  EXPECT_EQ(*cost, 0u) << "nobody goes on spending by the old one";
+  EXPECT_EQ(*cost, kNoCost) << "nobody goes on spending by the old one";
   EXPECT_EQ(durations->find(7 + Durations::kEntries).mean_ns, 50u);
+}
+
+// The one subtraction of a launch against two numbers.
+TEST(Durations, ALeaseIsSpentAsTwoNumbersWouldBe) {
+  std::mt19937_64 random(11);
+  for (int run = 0; run < 1000; ++run) {
+    uint64_t ns = random() >> (random() % 60 + 4) & kMostCostNs, launches = random() % 300;
+    uint64_t left = cost_word(ns, launches) | kCostGuard;
+    while (true) {
+      const uint64_t cost = random() % 8 == 0 ? 0 : random() % (ns + 2);
+      const uint64_t after = left - (cost == 0 ? kNoCost : cost_word(cost, 1));
+      const bool paid = (after & kCostGuard) == kCostGuard;
+      ASSERT_EQ(paid, cost != 0 && cost <= ns && launches > 0) << ns << " " << cost << " " << launches;
+      if (!paid && launches == 0) break;
+      if (!paid) {
+        if (cost != 0) break;
+        continue;
+      }
+      left = after;
+      ns -= cost;
+      --launches;
+      ASSERT_EQ(cost_time_ns(left), ns);
+      ASSERT_EQ(cost_launches(left), launches);
+    }
+  }
 }
 
 struct Trimmed {

@@ -14,18 +14,35 @@
 
 namespace tweendeck::vgpu {
 
+// Time and launches in one word, so that both are taken by one subtraction: ns in the low bits, launches
+// above. What is left of a lease has both guards set; a guard that is gone says that there was too little.
+inline constexpr uint32_t kCostTimeBits = 39;
+inline constexpr uint64_t kCostTimeGuard = 1ull << kCostTimeBits;
+inline constexpr uint64_t kCostGuard = kCostTimeGuard | 1ull << 63;
+inline constexpr uint64_t kMostCostNs = kCostTimeGuard - 1;
+inline constexpr uint64_t kNoCost = kCostGuard;  // cannot be paid
+constexpr uint64_t cost_word(uint64_t ns, uint64_t launches) {
+  return (ns < kMostCostNs ? ns : kMostCostNs) | launches << (kCostTimeBits + 1);
+}
+constexpr uint64_t cost_time_ns(uint64_t word) {
+  return word & kMostCostNs;
+}
+constexpr uint32_t cost_launches(uint64_t word) {
+  return static_cast<uint32_t>((word & ~kCostGuard) >> (kCostTimeBits + 1));
+}
+
 struct Duration {
-  uint64_t mean_ns = 0;               // 0 = not learned
-  uint32_t unmeasured = 0;            // launches that may go unmeasured after a measured one
-  const uint64_t* cost_ns = nullptr;  // mean_ns while steady, 0 otherwise
-  bool varies = false;                // measured exactly, it took now this and now that
+  uint64_t mean_ns = 0;            // 0 = not learned
+  uint32_t unmeasured = 0;         // launches that may go unmeasured after a measured one
+  const uint64_t* cost = nullptr;  // cost_word of one launch while steady, else kNoCost
+  bool varies = false;             // measured exactly, it took now this and now that
 };
 
 class Durations {
  public:
   static constexpr uint32_t kEntries = 4096;
   static constexpr uint8_t kSteadyAfter = 3;        // agreeing measurements in a row
-  static constexpr uint32_t kMostUnmeasured = 128;  // doubles up to this with each further agreement
+  static constexpr uint32_t kMostUnmeasured = 256;  // doubles up to this with each further agreement
   static constexpr int kVariationStep = 16, kVariationFades = 4, kVaries = 96, kMostVariation = 128;
   static constexpr uint64_t kToleranceNs = 500;     // the resolution of events
   static constexpr uint64_t kToleranceDivisor = 8;  // and this part of the mean
@@ -34,7 +51,7 @@ class Durations {
     const Entry& entry = entries_[key % kEntries];
     if (load(entry.key) != key) return {};
     const uint8_t agreeing = __atomic_load_n(&entry.agreeing, __ATOMIC_RELAXED);
-    return {load(entry.mean_ns), unmeasured(agreeing), &entry.cost_ns,
+    return {load(entry.mean_ns), unmeasured(agreeing), &entry.cost,
             __atomic_load_n(&entry.variation, __ATOMIC_RELAXED) >= kVaries};
   }
 
@@ -46,7 +63,7 @@ class Durations {
     if (least_ns > most_ns) least_ns = most_ns;
     const bool exact = least_ns == most_ns;
     if (entry.key != key) {
-      store(entry.cost_ns, 0);
+      store(entry.cost, kNoCost);
       store8(entry.agreeing, 0);
       store8(entry.variation, 0);
       entry.unsure = exact ? 0 : 1;
@@ -74,7 +91,7 @@ class Durations {
     } else if (entry.unsure > 0 && entry.unsure < UINT8_MAX) {
       ++entry.unsure;
     }
-    store(entry.cost_ns, entry.agreeing >= kSteadyAfter ? entry.mean_ns : 0);
+    store(entry.cost, entry.agreeing >= kSteadyAfter ? cost_word(entry.mean_ns, 1) : kNoCost);
     return too_much;
   }
 
@@ -83,7 +100,7 @@ class Durations {
     Entry& entry = entries_[key % kEntries];
     if (entry.key != key) return;
     store8(entry.agreeing, 0);
-    store(entry.cost_ns, 0);
+    store(entry.cost, kNoCost);
   }
   // The key means something new.
   void forget(uint64_t key) {
@@ -96,7 +113,7 @@ class Durations {
   struct Entry {
     uint64_t key = 0;
     uint64_t mean_ns = 0;
-    uint64_t cost_ns = 0;
+    uint64_t cost = 0;
     uint8_t agreeing = 0;
     uint8_t variation = 0;  // disagreements lately
     uint8_t unsure = 0;     // measurements since the first, while none was exact
@@ -109,7 +126,7 @@ class Durations {
   static uint32_t unmeasured(uint8_t agreeing) {
     if (agreeing < kSteadyAfter) return 0;
     const uint32_t doublings = agreeing - kSteadyAfter + 1u;
-    return doublings >= 7 ? kMostUnmeasured : 1u << doublings;
+    return doublings >= 8 ? kMostUnmeasured : 1u << doublings;
   }
 
   Entry entries_[kEntries] = {};

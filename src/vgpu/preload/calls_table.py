@@ -116,7 +116,15 @@ def wrapper_lines(call):
     declared = ", ".join(f"{kind} {name}" for kind, name in params)
     names = ", ".join(name for _, name in params)
     handler = ", ".join(filter(None, ["ask", f"Form::{call.form}" if call.form != "Any" else "", names]))
-    lines = [f"TW_EXPORT {result} {call.symbol}({declared}) {{",
+    function = f"TW_EXPORT {result} {call.symbol}"
+    fast = []
+    if call.klass == "launch":
+        function = f"__attribute__((noinline)) static {result} slow_{call.symbol}"
+        fast = [f"TW_EXPORT {result} {call.symbol}({declared}) {{",
+                f"  auto* const ask = known<{result}({types})>(kCall_{call.symbol});",
+                f"  if (ask && is_paid_{call.base}(Form::{call.form}, {names})) TW_TAIL_CALL return ask({names});",
+                f"  TW_TAIL_CALL return slow_{call.symbol}({names});", "}"]
+    lines = [f"{function}({declared}) {{",
              f"  auto* const ask = real<{result}({types})>(kCall_{call.symbol});",
              f"  if (!ask) return {absent};"]
     if call.klass in ("allocate", "import", "load"):
@@ -125,13 +133,11 @@ def wrapper_lines(call):
                   "  if (now == Mode::Broken) return CUDA_ERROR_SYSTEM_NOT_READY;"]
     elif call.klass in ("free", "query", "refuse"):
         lines.append(f"  if (mode() != Mode::Limited) return ask({names});")
-    if call.klass == "launch":
-        lines.append(f"  if (is_paid_{call.base}(Form::{call.form}, {names})) return ask({names});")
     if call.klass == "refuse":
         lines += ["  count_refusal(0, TW_VGPU_REFUSED_CALL);", "  return CUDA_ERROR_NOT_SUPPORTED;"]
     else:
         lines.append(f"  return on_{call.base}({handler});")
-    return lines + ["}"]
+    return lines + ["}"] + fast
 
 
 def write(folder, name, lines):

@@ -41,6 +41,8 @@ Share share_of(uint32_t device, uint64_t now_ns) {
   if (limit.run_ahead_us) share.run_ahead_ns = uint64_t{limit.run_ahead_us} * 1000;
   const uint64_t yield = tw_vgpu_load(&feedback.yield_until_ns);
   share.yield_until_ns = yield < now_ns + TW_VGPU_YIELD_MAX_NS ? yield : now_ns + TW_VGPU_YIELD_MAX_NS;
+  // A lower class keeps its queue short although nothing limits it.
+  share.limited = yield != 0;
   const bool no_floor = limit.compute_floor_permille == 0;
   if (limit.compute_floor_permille >= TW_VGPU_WHOLE || (no_floor && limit.compute_ceiling_permille == 0))
     return share;

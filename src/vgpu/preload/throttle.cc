@@ -37,12 +37,12 @@ struct Record : Lease {
   uint32_t random = 1;
   Record* next = nullptr;  // of all threads' records
 
-  uint64_t spent_ns() const { return granted_ns - left_ns; }
-  uint32_t spent_launches() const { return granted_launches - left_launches; }
+  uint64_t left_ns() const { return cost_time_ns(left); }
 };
 
 constinit Lease g_no_lease;
 Record* g_records;
+uint32_t g_lease_epoch;
 uint32_t g_records_lock;
 uint32_t g_threads;
 uint32_t g_captures;
@@ -63,24 +63,25 @@ class LockedRecords {
 };
 
 void count_launches(Record& record) {
-  if (record.device < 0 || record.spent_launches() == 0) return;
-  tw_vgpu_count(&usage()->devices[record.device].launches, record.spent_launches());
-  record.granted_launches = record.left_launches;
+  const uint32_t left = cost_launches(record.left);
+  if (record.device < 0 || record.granted_launches <= left) return;
+  tw_vgpu_count(&usage()->devices[record.device].launches, record.granted_launches - left);
+  record.granted_launches = left;
 }
 
 // Gives back what is left of the lease. What was spent stays to be settled: the fence, or its estimate.
 void return_lease(Record& record, uint64_t now_ns) {
   if (record.device < 0) return;
   count_launches(record);
-  if (record.limited && record.left_ns > 0) {
+  if (record.limited && record.left_ns() > 0) {
     const auto device = static_cast<uint32_t>(record.device);
     bucket_charge(&usage()->devices[device].share_used_until_ns, now_ns, credit_ns(device, now_ns),
-                  -static_cast<int64_t>(record.left_ns * record.trim / kFullTrim),
+                  -static_cast<int64_t>(record.left_ns() * record.trim / kFullTrim),
                   share_of(device, now_ns).permille);
   }
-  record.granted_ns -= record.left_ns;
-  record.left_ns = 0;
-  record.left_launches = record.granted_launches = 0;
+  record.granted_ns -= record.left_ns();
+  record.left = 0;
+  record.granted_launches = 0;
 }
 
 void settle_unfenced(Record& record, uint64_t now_ns) {
@@ -148,15 +149,16 @@ Record* record_of_thread() {
 }
 
 uint64_t key_of(const Shape& shape) {
-  const uint64_t words[] = {shape.handle, shape.grid_xy, shape.grid_z_block_x, shape.block_yz};
+  const uint64_t words[] = {shape.handle, uint64_t{shape.gx} << 32 | shape.gy,
+                            uint64_t{shape.gz} << 32 | shape.bx, uint64_t{shape.by} << 32 | shape.bz};
   return duration_key(words, 4);
 }
 
 // The thread's lease holds and pays for the launch too: all that was missing is that the thread knows the
 // kernel.
 bool spend_anew(Record& record, const Shape& shape, CUstream stream, const Duration& duration, int device) {
-  if (!duration.cost_ns || device != record.device) return false;
-  record.cached[Lease::place(shape)] = {shape, duration.cost_ns};
+  if (!duration.cost || device != record.device) return false;
+  record.place(shape) = {shape, duration.cost};
   return spend(shape, stream);
 }
 
@@ -317,11 +319,13 @@ void fill_lease(Attempt& attempt, uint64_t generation, uint32_t epoch) {
   record.device = static_cast<int>(attempt.device);
   record.stream = attempt.stream;
   record.other_streams = 0;
-  record.generation = generation;
-  record.epoch = epoch;
-  record.granted_ns = record.left_ns = attempt.grant_ns - unit;
-  record.granted_launches = record.left_launches =
-      __atomic_load_n(&g_captures, __ATOMIC_RELAXED) ? 0 : attempt.duration.unmeasured;
+  record.granted_ns = attempt.grant_ns - unit;
+  if (record.granted_ns > kMostCostNs) record.granted_ns = kMostCostNs;
+  record.granted_launches = __atomic_load_n(&g_captures, __ATOMIC_RELAXED) ? 0 : attempt.duration.unmeasured;
+  record.left = cost_word(record.granted_ns, record.granted_launches) | kCostGuard;
+  __atomic_store_n(&record.generation, generation, __ATOMIC_SEQ_CST);
+  // Leases may have been ended meanwhile.
+  if (__atomic_load_n(&g_lease_epoch, __ATOMIC_SEQ_CST) != epoch) record.generation = Lease::kNoGeneration;
 }
 
 // Books the launch itself as a flight.
@@ -365,7 +369,6 @@ void take_off(Attempt& attempt, Ticket& ticket) {
 
 }  // namespace
 
-uint32_t g_lease_epoch = 1;
 __thread Lease* t_lease __attribute__((tls_model("initial-exec"))) = &g_no_lease;
 
 Ticket begin_launch(const Shape& shape, CUstream stream) {
@@ -382,7 +385,7 @@ Ticket begin_launch(const Shape& shape, CUstream stream) {
     return ticket;
   }
   const uint64_t key = key_of(shape);
-  const uint32_t epoch = __atomic_load_n(&g_lease_epoch, __ATOMIC_RELAXED);
+  const uint32_t epoch = __atomic_load_n(&g_lease_epoch, __ATOMIC_SEQ_CST);
   const uint64_t generation = tw_vgpu_load(record->generation_word);
   if (is_capturing(stream)) {
     tw_vgpu_count(&usage()->devices[device].launches, 1);
@@ -399,7 +402,7 @@ Ticket begin_launch(const Shape& shape, CUstream stream) {
   fence(attempt);
   get_grant(attempt);
   fill_lease(attempt, generation, epoch);
-  if (attempt.duration.cost_ns) record->cached[Lease::place(shape)] = {shape, attempt.duration.cost_ns};
+  if (attempt.duration.cost) record->place(shape) = {shape, attempt.duration.cost};
   take_off(attempt, ticket);
   return ticket;
 }
@@ -418,6 +421,13 @@ void end_launch(const Ticket& ticket, CUstream stream, bool launched) {
   settle_charge(lane.device, device_now_ns(), {flight.taken_ns, 0, 0, true});
   drop_event(lane, flight.start);
   drop_event(lane, flight.end);
+}
+
+void end_leases() {
+  __atomic_add_fetch(&g_lease_epoch, 1, __ATOMIC_SEQ_CST);
+  const LockedRecords locked;
+  for (Record* record = g_records; record; record = record->next)
+    __atomic_store_n(&record->generation, Lease::kNoGeneration, __ATOMIC_SEQ_CST);
 }
 
 void capture_begins() {
