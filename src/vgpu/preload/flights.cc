@@ -261,6 +261,12 @@ void harvest(Lane& lane) {
   __atomic_store_n(&g_harvesting, 0, __ATOMIC_RELEASE);
 }
 
+void harvest_all() {
+  for (Lane& lane : g_lanes) {
+    if (__atomic_load_n(&lane.count, __ATOMIC_RELAXED) > 0) harvest(lane);
+  }
+}
+
 InFlight in_flight(Lane& lane) {
   const Locked locked;
   InFlight sum;

@@ -74,6 +74,7 @@ bool remove_flight(Lane& lane, uint64_t id, Flight& out);
 
 // Settles what has finished; at once when another thread is at it.
 void harvest(Lane& lane);
+void harvest_all();
 
 struct InFlight {
   uint32_t count = 0;

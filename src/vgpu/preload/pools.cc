@@ -5,6 +5,7 @@
 #include "vgpu/preload/charge.h"
 #include "vgpu/preload/lock.h"
 #include "vgpu/preload/tenant.h"
+#include "vgpu/preload/throttle.h"
 
 namespace tweendeck::vgpu {
 namespace {
@@ -208,6 +209,7 @@ CUresult on_cuMemPoolTrimTo(auto* ask, CUmemoryPool handle, size_t keep) {
 template <class Ask>
 CUresult synchronize(Ask ask) {
   const CUresult result = ask();
+  settle_finished();
   settle_pools();
   return result;
 }

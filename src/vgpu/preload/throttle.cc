@@ -7,6 +7,7 @@
 #include <new>
 
 #include "vgpu/bucket.h"
+#include "vgpu/preload/calls.h"
 #include "vgpu/preload/clock.h"
 #include "vgpu/preload/share.h"
 #include "vgpu/preload/tenant.h"
@@ -148,6 +149,27 @@ Record* record_of_thread() {
   return record;
 }
 
+// While a capture is open somewhere, the driver refuses (and spoils the capture for) calls like asking for an event,
+// unless the thread says that it knows what it does.
+class InSpiteOfCaptures {
+ public:
+  InSpiteOfCaptures() {
+    if (__atomic_load_n(&g_captures, __ATOMIC_RELAXED) == 0) return;
+    exchange_ = reinterpret_cast<Exchange*>(driver_symbol("cuThreadExchangeStreamCaptureMode"));
+    if (exchange_ && exchange_(&mode_) != CUDA_SUCCESS) exchange_ = nullptr;
+  }
+  ~InSpiteOfCaptures() {
+    if (exchange_) exchange_(&mode_);
+  }
+  InSpiteOfCaptures(const InSpiteOfCaptures&) = delete;
+  InSpiteOfCaptures& operator=(const InSpiteOfCaptures&) = delete;
+
+ private:
+  using Exchange = CUresult(int*);
+  Exchange* exchange_ = nullptr;
+  int mode_ = 2;  // CU_STREAM_CAPTURE_MODE_RELAXED
+};
+
 uint64_t key_of(const Shape& shape) {
   const uint64_t words[] = {shape.handle, uint64_t{shape.gx} << 32 | shape.gy,
                             uint64_t{shape.gz} << 32 | shape.bx, uint64_t{shape.by} << 32 | shape.bz};
@@ -261,7 +283,8 @@ bool try_grant(Attempt& attempt, const Share& share, tw_vgpu_device_usage& share
   }
   const InFlight flying = attempt.lane ? in_flight(*attempt.lane) : InFlight{};
   const uint64_t peers = peers_queued_ns(attempt.device, now_ns);
-  const uint64_t most = room(attempt, share, flying, peers, now_ns);
+  const uint64_t most =
+      peer_has_turn(attempt.device, now_ns) ? 0 : room(attempt, share, flying, peers, now_ns);
   const uint64_t unit = attempt.duration.mean_ns;
   if (most > 0 && unit == 0 && attempt.turn == 0) attempt.turn = take_turn(attempt.device, now_ns);
   if (most == 0 || (unit == 0 && attempt.turn == 0 && attempt.flight_wait_ns <= kLongestTurnNs)) {
@@ -393,6 +416,7 @@ Ticket begin_launch(const Shape& shape, CUstream stream) {
     return ticket;
   }
   if (spend_anew(*record, shape, stream, g_durations.find(key), device)) return ticket;
+  const InSpiteOfCaptures in_spite;
   return_lease(*record, device_now_ns());
   const uint64_t context = current_context();
   const auto on = static_cast<uint32_t>(device);
@@ -421,6 +445,10 @@ void end_launch(const Ticket& ticket, CUstream stream, bool launched) {
   settle_charge(lane.device, device_now_ns(), {flight.taken_ns, 0, 0, true});
   drop_event(lane, flight.start);
   drop_event(lane, flight.end);
+}
+
+void settle_finished() {
+  if (__atomic_load_n(&g_captures, __ATOMIC_RELAXED) == 0) harvest_all();
 }
 
 void end_leases() {

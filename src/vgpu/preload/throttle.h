@@ -34,6 +34,9 @@ struct Ticket {
 Ticket begin_launch(const Shape& shape, CUstream stream);
 void end_launch(const Ticket& ticket, CUstream stream, bool launched);
 
+// After a call that waited for the device: what it waited for is settled, and a turn is given on.
+void settle_finished();
+
 // A stream begins or ends to be captured: what is launched into it is not run.
 void capture_begins();
 void capture_ends();

@@ -28,6 +28,11 @@ uint64_t take_turn(uint32_t device, uint64_t now_ns) {
   return taken ? turn : 0;
 }
 
+bool peer_has_turn(uint32_t device, uint64_t now_ns) {
+  const uint64_t turn = tw_vgpu_load(&usage()->devices[device].unlearned);
+  return turn != 0 && (turn >> kSlotShift) - 1 != books().slot() && !lapsed(*usage(), turn, now_ns);
+}
+
 void end_turn(uint32_t device, uint64_t turn) {
   if (turn == 0) return;
   __atomic_compare_exchange_n(&usage()->devices[device].unlearned, &turn, uint64_t{0}, false,
