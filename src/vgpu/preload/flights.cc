@@ -118,6 +118,7 @@ void settle(Lane& lane, const Flight& flight) {
   const uint64_t now = device_now_ns();
   Settlement settlement;
   settlement.taken_ns = flight.taken_ns;
+  settlement.age_ns = now > flight.since_ns ? now - flight.since_ns : 0;
   settlement.alone = alone_since(lane.device, flight.since_ns) && !flight.peers &&
                      peers_until(lane.device) < flight.since_ns;
   if (flight.start == kNoEvent) {

@@ -107,7 +107,7 @@ void settle_charge(uint32_t device, uint64_t now_ns, const Settlement& settlemen
   __atomic_store_n(&g_waited[device].at_ns, now_ns, __ATOMIC_RELAXED);
   const uint64_t taken = settlement.taken_ns + settlement.refund_ns;
   if (!share.limited || total == taken) return;
-  bucket_charge(&shared.share_used_until_ns, now_ns, kBurstNs + waited,
+  bucket_charge(&shared.share_used_until_ns, now_ns, kBurstNs + waited + settlement.age_ns,
                 static_cast<int64_t>(total) - static_cast<int64_t>(taken), share.permille);
 }
 

@@ -42,6 +42,7 @@ struct Settlement {
   uint64_t estimated_ns = 0;
   uint64_t waited_ns = 0;
   uint64_t refund_ns = 0;  // charged too much before
+  uint64_t age_ns = 0;     // since it was taken: the share of that time is not lost by being charged now
   bool alone = true;
 };
 void settle_charge(uint32_t device, uint64_t now_ns, const Settlement& settlement);

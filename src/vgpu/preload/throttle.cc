@@ -87,9 +87,10 @@ void return_lease(Record& record, uint64_t now_ns) {
 
 void settle_unfenced(Record& record, uint64_t now_ns) {
   if (record.device < 0 || record.granted_ns == 0) return;
-  settle_charge(
-      static_cast<uint32_t>(record.device), now_ns,
-      {record.granted_ns * record.trim / kFullTrim, record.granted_ns, 0, record.trim == kFullTrim});
+  settle_charge(static_cast<uint32_t>(record.device), now_ns,
+                {.taken_ns = record.granted_ns * record.trim / kFullTrim,
+                 .estimated_ns = record.granted_ns,
+                 .alone = record.trim == kFullTrim});
   record.granted_ns = 0;
 }
 
@@ -387,7 +388,8 @@ void take_off(Attempt& attempt, Ticket& ticket) {
   if (end != kNoEvent) drop_event(*lane, end);
   if (start != kNoEvent) drop_event(*lane, start);
   end_turn(attempt.device, attempt.turn);
-  settle_charge(attempt.device, device_now_ns(), {taken, unit, 0, record.trim == kFullTrim});
+  settle_charge(attempt.device, device_now_ns(),
+                {.taken_ns = taken, .estimated_ns = unit, .alone = record.trim == kFullTrim});
 }
 
 }  // namespace
@@ -442,7 +444,7 @@ void end_launch(const Ticket& ticket, CUstream stream, bool launched) {
   Lane& lane = *ticket.lane;
   if (!remove_flight(lane, ticket.flight, flight)) return;
   end_turn(lane.device, flight.turn);
-  settle_charge(lane.device, device_now_ns(), {flight.taken_ns, 0, 0, true});
+  settle_charge(lane.device, device_now_ns(), {.taken_ns = flight.taken_ns});
   drop_event(lane, flight.start);
   drop_event(lane, flight.end);
 }
