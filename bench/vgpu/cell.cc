@@ -15,6 +15,7 @@
 #include "device/providers/nvml/discovery.h"
 #include "device/providers/nvml/feedback.h"
 #include "device/providers/nvml/nvml_api.h"
+#include "device/providers/nvml/presence.h"
 #include "device/providers/nvml/slice_pages.h"
 #include "softgpu/host.h"
 #include "softgpu/model/cards.h"
@@ -118,19 +119,24 @@ std::vector<uint64_t> busy_ns(softgpu::Model& model, const Tenants& tenants, siz
   return busy;
 }
 
-// The node's part, in virtual time: feedback rounds as the daemon's thread does them, and a look at each
+// The node's part, in virtual time: feedback and presence rounds as the daemon's thread does them, and a look at each
 // window's end.
 std::expected<CellResult, std::string> watch(softgpu::Model& model, softgpu::Client& node,
-                                             nvml::Feedback& feedback, const Tenants& tenants,
-                                             size_t slices) {
+                                             nvml::Feedback& feedback, nvml::Presence& presence,
+                                             const Tenants& tenants, size_t slices) {
   CellResult result;
   result.slices.resize(slices);
   std::vector<uint64_t> before(slices, 0);
   uint64_t next_feedback = nvml::Feedback::kPeriod;
+  uint64_t next_look = nvml::Presence::kPeriod;
   uint64_t next_window = kWindowNs;
   while (next_window <= kRunNs) {
-    const uint64_t now = std::min(next_feedback, next_window);
+    const uint64_t now = std::min({next_feedback, next_look, next_window});
     node.sleep_until(now);
+    if (now == next_look) {
+      presence.look(static_cast<Nanos>(now));
+      next_look += nvml::Presence::kPeriod;
+    }
     if (now == next_feedback) {
       feedback.round(static_cast<Nanos>(now));
       next_feedback += nvml::Feedback::kPeriod;
@@ -181,9 +187,10 @@ std::expected<CellResult, std::string> run_in(const std::string& folder, const C
   nvml::Feedback feedback(pages, [&](const std::string& uuid, uint64_t since_us) {
     return nvml::utilization(**api, uuid, since_us);
   });
+  nvml::Presence presence(pages);
   auto node = (*model)->attach({.name = "node", .rank = kNodeRank});
   if (!node) return std::unexpected(node.error());
-  return watch(**model, **node, feedback, tenants, cell.caps.size());
+  return watch(**model, **node, feedback, presence, tenants, cell.caps.size());
 }
 
 }  // namespace

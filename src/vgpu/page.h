@@ -280,6 +280,21 @@ static inline uint32_t tw_vgpu_slot_bound(const struct tw_vgpu_usage_page* page)
   return bound < TW_VGPU_MAX_SLOTS ? bound : (uint32_t)TW_VGPU_MAX_SLOTS;
 }
 
+/* The latest time at which the slice launched, wanted to, or had work queued on the device; at most now_ns. */
+static inline uint64_t tw_vgpu_last_active_ns(const struct tw_vgpu_usage_page* page, uint32_t device,
+                                              uint64_t now_ns) {
+  const struct tw_vgpu_device_usage* usage = &page->devices[device];
+  uint64_t last = tw_vgpu_load(&usage->last_launch_ns);
+  const uint64_t waited = tw_vgpu_load(&usage->last_wait_ns);
+  const uint32_t bound = tw_vgpu_slot_bound(page);
+  if (waited > last) last = waited;
+  for (uint32_t i = 0; i < bound && last < now_ns; ++i) {
+    const uint64_t until = tw_vgpu_load(&page->books[device][i].queued_until_ns);
+    if (until > last && tw_vgpu_load(&page->slots[i].owner) != 0) last = until;
+  }
+  return last < now_ns ? last : now_ns;
+}
+
 /* Bytes that count against the slice's limit on a device, in flight ones included. pending is read before
  * used, so that a peer that moves bytes from one to the other is never missed. */
 static inline uint64_t tw_vgpu_memory_claimed(const struct tw_vgpu_usage_page* page, uint32_t device,

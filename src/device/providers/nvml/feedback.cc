@@ -29,7 +29,7 @@ UtilizationAccount::Round UtilizationAccount::add(const std::vector<Utilization>
 }
 
 FeedbackLoop::FeedbackLoop(SlicePages pages, Feedback::Measure measure)
-    : feedback_(std::move(pages), std::move(measure)) {
+    : feedback_(pages, std::move(measure)), presence_(std::move(pages)) {
   thread_ = std::thread([this] { run(); });
 }
 
@@ -44,11 +44,17 @@ FeedbackLoop::~FeedbackLoop() {
 
 void FeedbackLoop::run() {
   std::unique_lock lock(mutex_);
+  Nanos next_round = clock_.now();
   while (!stop_) {
     lock.unlock();
-    feedback_.round(clock_.now());
+    const Nanos now = clock_.now();
+    if (now >= next_round) {
+      feedback_.round(now);
+      next_round = now + Feedback::kPeriod;
+    }
+    const Nanos pause = presence_.look(now) ? Presence::kPeriod : Feedback::kPeriod;
     lock.lock();
-    wake_.wait_for(lock, std::chrono::nanoseconds(Feedback::kPeriod), [this] { return stop_; });
+    wake_.wait_for(lock, std::chrono::nanoseconds(pause), [this] { return stop_; });
   }
 }
 

@@ -17,6 +17,7 @@
 
 #include "base/clock.h"
 #include "device/providers/nvml/discovery.h"
+#include "device/providers/nvml/presence.h"
 #include "device/providers/nvml/slice_pages.h"
 
 namespace tweendeck::device::nvml {
@@ -61,7 +62,7 @@ class Feedback {
   std::map<std::string, std::set<Owner>> verified_;     // by slice: owners that were seen to map its page
 };
 
-// A thread that does so until destruction.
+// A thread that does so, and tells slices of each other, until destruction.
 class FeedbackLoop {
  public:
   FeedbackLoop(SlicePages pages, Feedback::Measure measure);
@@ -71,6 +72,7 @@ class FeedbackLoop {
   void run();
 
   Feedback feedback_;
+  Presence presence_;
   SystemClock clock_;
   std::mutex mutex_;
   std::condition_variable wake_;

@@ -366,6 +366,21 @@ Result<std::vector<Owner>> SlicePages::reclaim(std::string_view slice_id,
   return living;
 }
 
+Result<Nanos> SlicePages::last_active(std::string_view slice_id, Nanos now) const {
+  if (Status status = check_id(slice_id); !status) return fail(status.error());
+  const auto page = Mapped<tw_vgpu_usage_page>::open(usage_path(slice_id), false);
+  if (!page) return fail(page.error());
+  return static_cast<Nanos>(tw_vgpu_last_active_ns(&**page, 0, static_cast<uint64_t>(now)));
+}
+
+Status SlicePages::write_others_active(std::string_view slice_id, Nanos when) const {
+  if (Status status = check_id(slice_id); !status) return status;
+  const auto page = Mapped<tw_vgpu_limits_page>::open(limits_path(slice_id), true);
+  if (!page) return fail(page.error());
+  tw_vgpu_store(&(*page)->feedback[0].others_active_ns, static_cast<uint64_t>(when));
+  return {};
+}
+
 Status SlicePages::write_feedback(std::string_view slice_id, const tw_vgpu_feedback& feedback,
                                   Nanos now) const {
   if (Status status = check_id(slice_id); !status) return status;
