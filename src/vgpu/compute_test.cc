@@ -261,7 +261,7 @@ TEST(Trim, FollowsTheNodeOnlyWithOthersAbout) {
   Trimmed slice;
   for (int i = 0; i < 20; ++i) slice.period(40 * kMs, 80 * kMs, 0);
   EXPECT_EQ(trim_of(slice.shared), kFullTrim) << "alone, the events are right";
-  for (int i = 0; i < 20; ++i) slice.period(40 * kMs, 80 * kMs, 500);
+  for (int i = 0; i < 150; ++i) slice.period(40 * kMs, 80 * kMs, 500);
   EXPECT_NEAR(static_cast<double>(trim_of(slice.shared)), 2000, 50);
   slice.period(40 * kMs, 40 * kMs, 0);
   EXPECT_EQ(trim_of(slice.shared), kFullTrim);

@@ -18,8 +18,10 @@ inline constexpr uint64_t kFeedbackMaxAgeNs = 1'000'000'000;
 inline constexpr uint64_t kFullTrim = 1000;
 inline constexpr uint64_t kLowestTrim = 250;
 inline constexpr uint64_t kHighestTrim = 20'000;
-inline constexpr uint64_t kLeastToTrimNs = 50'000'000;  // of GPU time; less says nothing about the ratio
-inline constexpr uint64_t kTrimKeeps = 7, kTrimOf = 8;  // how much of the window a new period leaves
+// Of GPU time: what the sums begin with, as if the estimate had been right, and how much more says something.
+inline constexpr uint64_t kTrimPriorNs = 600'000'000;
+inline constexpr uint64_t kLeastToTrimNs = 200'000'000;
+inline constexpr uint64_t kTrimKeeps = 31, kTrimOf = 32;  // how much of the sums a new period leaves
 inline constexpr uint64_t kSharedAbovePermille = 10;
 
 inline uint64_t trim_of(const tw_vgpu_device_usage& shared) {
@@ -49,8 +51,8 @@ inline void take_feedback(tw_vgpu_device_usage& shared, const tw_vgpu_feedback& 
   const bool others = tw_vgpu_load(&feedback.others_permille) > kSharedAbovePermille;
   tw_vgpu_store(&shared.shared, others ? 1 : 0);
   if (!others || !before) {
-    tw_vgpu_store(&shared.window_busy_ns, 0);
-    tw_vgpu_store(&shared.window_estimated_ns, 0);
+    tw_vgpu_store(&shared.window_busy_ns, kTrimPriorNs);
+    tw_vgpu_store(&shared.window_estimated_ns, kTrimPriorNs);
     if (!others) tw_vgpu_store(&shared.trim_permille, 0);
     return;
   }
@@ -59,7 +61,7 @@ inline void take_feedback(tw_vgpu_device_usage& shared, const tw_vgpu_feedback& 
       tw_vgpu_load(&shared.window_estimated_ns) * kTrimKeeps / kTrimOf + new_estimated;
   tw_vgpu_store(&shared.window_busy_ns, window_busy);
   tw_vgpu_store(&shared.window_estimated_ns, window_estimated);
-  if (window_estimated < kLeastToTrimNs) return;
+  if (window_estimated < kTrimPriorNs + kLeastToTrimNs && tw_vgpu_load(&shared.trim_permille) == 0) return;
   const uint64_t trim = window_busy * kFullTrim / window_estimated;
   tw_vgpu_store(&shared.trim_permille, trim < kLowestTrim    ? kLowestTrim
                                        : trim > kHighestTrim ? kHighestTrim
