@@ -55,9 +55,10 @@ class Durations {
             __atomic_load_n(&entry.variation, __ATOMIC_RELAXED) >= kVaries};
   }
 
-  // Returns how much was charged too much before, when a kernel that was never measured exactly proves
-  // shorter.
-  uint64_t update(uint64_t key, uint64_t least_ns, uint64_t most_ns) {
+  // Returns how much was charged too much before (negative: too little), now that more is known: a first
+  // measurement that was not exact may have been charged `first_charged_ns`, and what follows by the shortest
+  // so far.
+  int64_t update(uint64_t key, uint64_t least_ns, uint64_t most_ns, uint64_t first_charged_ns = 0) {
     Entry& entry = entries_[key % kEntries];
     if (most_ns == 0) most_ns = 1;
     if (least_ns > most_ns) least_ns = most_ns;
@@ -67,6 +68,7 @@ class Durations {
       store8(entry.agreeing, 0);
       store8(entry.variation, 0);
       entry.unsure = exact ? 0 : 1;
+      entry.first_charged_ns = exact || first_charged_ns == 0 ? most_ns : first_charged_ns;
       store(entry.mean_ns, most_ns);
       store(entry.key, key);
       return 0;
@@ -74,18 +76,20 @@ class Durations {
     const uint64_t mean = entry.mean_ns;
     const uint64_t tolerance = mean / kToleranceDivisor + kToleranceNs;
     const uint64_t nearest = most_ns < mean ? most_ns : least_ns > mean ? least_ns : mean;
-    uint64_t too_much = 0;
+    int64_t too_much = 0;
     if (nearest <= mean + tolerance && nearest + tolerance >= mean) {
       if (entry.agreeing < UINT8_MAX) store8(entry.agreeing, entry.agreeing + 1);
       store(entry.mean_ns, nearest < mean ? mean - (mean - nearest) / 4 : mean + (nearest - mean) / 4);
       store8(entry.variation, entry.variation > kVariationFades ? entry.variation - kVariationFades : 0);
     } else {
-      if (nearest < mean) too_much = entry.unsure * (mean - nearest);
+      if (nearest < mean && entry.unsure > 1) too_much = entry.unsure * static_cast<int64_t>(mean - nearest);
       store(entry.mean_ns, exact && entry.unsure == 0 ? mean / 2 + nearest / 2 : nearest);
       store8(entry.agreeing, 0);
       if (exact && entry.unsure == 0 && entry.variation < kMostVariation)
         store8(entry.variation, entry.variation + kVariationStep);
     }
+    if (entry.unsure == 1)
+      too_much = static_cast<int64_t>(entry.first_charged_ns) - static_cast<int64_t>(entry.mean_ns);
     if (exact) {
       entry.unsure = 0;
     } else if (entry.unsure > 0 && entry.unsure < UINT8_MAX) {
@@ -114,6 +118,7 @@ class Durations {
     uint64_t key = 0;
     uint64_t mean_ns = 0;
     uint64_t cost = 0;
+    uint64_t first_charged_ns = 0;
     uint8_t agreeing = 0;
     uint8_t variation = 0;  // disagreements lately
     uint8_t unsure = 0;     // measurements since the first, while none was exact

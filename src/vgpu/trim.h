@@ -18,10 +18,9 @@ inline constexpr uint64_t kFeedbackMaxAgeNs = 1'000'000'000;
 inline constexpr uint64_t kFullTrim = 1000;
 inline constexpr uint64_t kLowestTrim = 250;
 inline constexpr uint64_t kHighestTrim = 20'000;
-// Of GPU time: what the sums begin with, as if the estimate had been right, and how much more says something.
+// As much GPU time counts as if the estimate had been right, so that the first periods move little...
 inline constexpr uint64_t kTrimPriorNs = 600'000'000;
-inline constexpr uint64_t kLeastToTrimNs = 200'000'000;
-inline constexpr uint64_t kTrimKeeps = 31, kTrimOf = 32;  // how much of the sums a new period leaves
+inline constexpr uint64_t kTrimKeeps = 31, kTrimOf = 32;  // ... and a new period leaves so much of the sums
 inline constexpr uint64_t kSharedAbovePermille = 10;
 
 inline uint64_t trim_of(const tw_vgpu_device_usage& shared) {
@@ -51,8 +50,8 @@ inline void take_feedback(tw_vgpu_device_usage& shared, const tw_vgpu_feedback& 
   const bool others = tw_vgpu_load(&feedback.others_permille) > kSharedAbovePermille;
   tw_vgpu_store(&shared.shared, others ? 1 : 0);
   if (!others || !before) {
-    tw_vgpu_store(&shared.window_busy_ns, kTrimPriorNs);
-    tw_vgpu_store(&shared.window_estimated_ns, kTrimPriorNs);
+    tw_vgpu_store(&shared.window_busy_ns, 0);
+    tw_vgpu_store(&shared.window_estimated_ns, 0);
     if (!others) tw_vgpu_store(&shared.trim_permille, 0);
     return;
   }
@@ -61,11 +60,14 @@ inline void take_feedback(tw_vgpu_device_usage& shared, const tw_vgpu_feedback& 
       tw_vgpu_load(&shared.window_estimated_ns) * kTrimKeeps / kTrimOf + new_estimated;
   tw_vgpu_store(&shared.window_busy_ns, window_busy);
   tw_vgpu_store(&shared.window_estimated_ns, window_estimated);
-  if (window_estimated < kTrimPriorNs + kLeastToTrimNs && tw_vgpu_load(&shared.trim_permille) == 0) return;
-  const uint64_t trim = window_busy * kFullTrim / window_estimated;
-  tw_vgpu_store(&shared.trim_permille, trim < kLowestTrim    ? kLowestTrim
-                                       : trim > kHighestTrim ? kHighestTrim
-                                                             : trim);
+  // Both sums may be off by what a period holds, because the node's periods end at other times than ours.
+  const uint64_t blur = new_busy > new_estimated ? new_busy : new_estimated;
+  const uint64_t slow = (window_busy + kTrimPriorNs) * kFullTrim / (window_estimated + kTrimPriorNs);
+  const uint64_t least = window_busy * kFullTrim / (window_estimated + blur + 1);
+  const uint64_t most = (window_busy + blur) * kFullTrim / (window_estimated + 1);
+  uint64_t trim = slow < least ? least : slow > most ? most : slow;
+  trim = trim < kLowestTrim ? kLowestTrim : trim > kHighestTrim ? kHighestTrim : trim;
+  tw_vgpu_store(&shared.trim_permille, trim);
 }
 
 }  // namespace tweendeck::vgpu

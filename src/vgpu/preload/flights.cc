@@ -107,10 +107,13 @@ void settle_launch(const Lane& lane, const Flight& flight, Settlement& settlemen
     least = most > flight.ahead_ns ? most - flight.ahead_ns : 0;
   }
   const Duration known = g_durations.find(flight.key);
-  settlement.refund_ns = g_durations.update(flight.key, least, most);
-  settlement.estimated_ns = known.mean_ns == 0 || known.varies || known.mean_ns > most ? most
-                            : known.mean_ns < least                                    ? least
-                                                                                       : known.mean_ns;
+  // Half of a first interval beside other tenants, until a second says more: all of it would leave the device idle.
+  const uint64_t first = known.mean_ns == 0 && settlement.others ? most / 2 : most;
+  settlement.refund_ns = g_durations.update(flight.key, least, most, first);
+  settlement.estimated_ns = known.mean_ns == 0                     ? first
+                            : known.varies || known.mean_ns > most ? most
+                            : known.mean_ns < least                ? least
+                                                                   : known.mean_ns;
   if (!settlement.alone) settlement.waited_ns = whole - settlement.estimated_ns;
 }
 
@@ -119,8 +122,8 @@ void settle(Lane& lane, const Flight& flight) {
   Settlement settlement;
   settlement.taken_ns = flight.taken_ns;
   settlement.age_ns = now > flight.since_ns ? now - flight.since_ns : 0;
-  settlement.alone = alone_since(lane.device, flight.since_ns) && !flight.peers &&
-                     peers_until(lane.device) < flight.since_ns;
+  settlement.others = !alone_since(lane.device, flight.since_ns);
+  settlement.alone = !settlement.others && !flight.peers && peers_until(lane.device) < flight.since_ns;
   if (flight.start == kNoEvent) {
     settle_fence(lane, flight, settlement);
   } else {

@@ -8,9 +8,9 @@ namespace tweendeck::vgpu {
 namespace {
 
 constexpr uint64_t kSeenBeforeNs = 15'000'000;     // the node looks around this often at least
-constexpr uint64_t kMostWaitedNs = 100'000'000;    // more waiting than this is not made good
+constexpr uint64_t kMostWaitedNs = 250'000'000;    // more waiting than this is not made good
 constexpr uint64_t kMostQueuedNs = 1'000'000'000;  // no peer's word that it has more queued is believed
-constexpr uint64_t kWaitedHalvesNs = 100'000'000;
+constexpr uint64_t kWaitedHalvesNs = 200'000'000;
 
 // Waiting for other tenants lately, per device; this process's own. Written by whoever settles.
 struct Waited {
@@ -101,14 +101,16 @@ void settle_charge(uint32_t device, uint64_t now_ns, const Settlement& settlemen
   tw_vgpu_count(&shared.estimated_ns, settlement.estimated_ns);
   if (share.permille > share.floor_permille)
     tw_vgpu_count(&shared.borrowed_ns, total * (share.permille - share.floor_permille) / share.permille);
-  uint64_t waited = waited_now(device, now_ns) + settlement.waited_ns + settlement.refund_ns;
+  uint64_t waited = waited_now(device, now_ns) + settlement.waited_ns +
+                    (settlement.refund_ns > 0 ? static_cast<uint64_t>(settlement.refund_ns) : 0);
   if (waited > kMostWaitedNs) waited = kMostWaitedNs;
   __atomic_store_n(&g_waited[device].ns, waited, __ATOMIC_RELAXED);
   __atomic_store_n(&g_waited[device].at_ns, now_ns, __ATOMIC_RELAXED);
-  const uint64_t taken = settlement.taken_ns + settlement.refund_ns;
-  if (!share.limited || total == taken) return;
-  bucket_charge(&shared.share_used_until_ns, now_ns, kBurstNs + waited + settlement.age_ns,
-                static_cast<int64_t>(total) - static_cast<int64_t>(taken), share.permille);
+  const int64_t correction =
+      static_cast<int64_t>(total) - static_cast<int64_t>(settlement.taken_ns) - settlement.refund_ns;
+  if (!share.limited || correction == 0) return;
+  bucket_charge(&shared.share_used_until_ns, now_ns, kBurstNs + waited + settlement.age_ns, correction,
+                share.permille);
 }
 
 }  // namespace tweendeck::vgpu

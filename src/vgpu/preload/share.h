@@ -41,9 +41,10 @@ struct Settlement {
   uint64_t taken_ns = 0;
   uint64_t estimated_ns = 0;
   uint64_t waited_ns = 0;
-  uint64_t refund_ns = 0;  // charged too much before
-  uint64_t age_ns = 0;     // since it was taken: the share of that time is not lost by being charged now
+  int64_t refund_ns = 0;  // charged too much before, or too little
+  uint64_t age_ns = 0;    // since it was taken: the share of that time is not lost by being charged now
   bool alone = true;
+  bool others = false;  // not alone because of other tenants, not only of the slice's own processes
 };
 void settle_charge(uint32_t device, uint64_t now_ns, const Settlement& settlement);
 
