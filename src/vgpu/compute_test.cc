@@ -250,14 +250,14 @@ struct Trimmed {
   tw_vgpu_device_usage shared{};
   tw_vgpu_feedback feedback{};
   uint64_t now = kStart;
-  void period(uint64_t estimated_ns, uint64_t busy_ns, uint64_t others_permille) {
+  int64_t period(uint64_t estimated_ns, uint64_t busy_ns, uint64_t others_permille) {
     now += 166 * kMs;
     shared.estimated_ns += estimated_ns;
     feedback.slice_busy_ns += busy_ns;
     feedback.others_permille = others_permille;
     feedback.stamp_ns = now;
     ++feedback.sequence;
-    take_feedback(shared, feedback, now);
+    return take_feedback(shared, feedback, now);
   }
 };
 
@@ -281,6 +281,20 @@ TEST(Trim, NoiseOfThePeriodsEdgesDoesNotAddUp) {
     carried = blur;
     if (i > 20) EXPECT_NEAR(static_cast<double>(trim_of(slice.shared)), 1000, 80) << i;
   }
+}
+
+// What was charged too much before the trim had settled is given back, but for the blur of a period.
+TEST(Trim, WhatWasChargedTooMuchIsGivenBack) {
+  Trimmed slice;
+  slice.period(50 * kMs, 50 * kMs, 700);
+  int64_t charged = 0, busy = 0, back = 0;
+  for (int i = 0; i < 30; ++i) {
+    slice.shared.charged_ns += 50 * kMs;
+    charged += 50 * kMs;
+    busy += 40 * kMs;
+    back += slice.period(50 * kMs, 40 * kMs, 700);
+  }
+  EXPECT_NEAR(static_cast<double>(charged - back), static_cast<double>(busy), 25.0 * kMs + 1);
 }
 
 TEST(Trim, StaleOrForgedFeedbackDoesLittle) {

@@ -196,7 +196,10 @@ struct tw_vgpu_device_usage {
       window_busy_ns; /* what the trim is made of: the last seconds as the node and the library see them */
   uint64_t window_estimated_ns;
   uint64_t yielded_ns; /* time that threads waited for a higher class */
-  uint64_t reserved[18];
+  uint64_t
+      settled_charged_ns; /* charged_ns at the last settlement, and what was charged too much since others */
+  uint64_t drift_ns;      /* came: a signed number */
+  uint64_t reserved[16];
 };
 TW_VGPU_ASSERT(sizeof(struct tw_vgpu_device_usage) == 512, "layout");
 

@@ -21,6 +21,7 @@ inline constexpr uint64_t kHighestTrim = 20'000;
 // As much GPU time counts as if the estimate had been right, so that the first periods move little...
 inline constexpr uint64_t kTrimPriorNs = 600'000'000;
 inline constexpr uint64_t kTrimKeeps = 31, kTrimOf = 32;  // ... and a new period leaves so much of the sums
+inline constexpr uint64_t kMostDriftNs = 250'000'000;     // in one period: more is a forged page
 inline constexpr uint64_t kSharedAbovePermille = 10;
 
 inline uint64_t trim_of(const tw_vgpu_device_usage& shared) {
@@ -28,7 +29,9 @@ inline uint64_t trim_of(const tw_vgpu_device_usage& shared) {
   return trim == 0 ? kFullTrim : trim < kLowestTrim ? kLowestTrim : trim > kHighestTrim ? kHighestTrim : trim;
 }
 
-inline void take_feedback(tw_vgpu_device_usage& shared, const tw_vgpu_feedback& feedback, uint64_t now_ns) {
+// Returns GPU time to give back (negative: to charge): what was charged too much or too little so far, beyond the blur.
+inline int64_t take_feedback(tw_vgpu_device_usage& shared, const tw_vgpu_feedback& feedback,
+                             uint64_t now_ns) {
   const uint64_t sequence = tw_vgpu_load(&feedback.sequence);
   uint64_t seen = tw_vgpu_load(&shared.feedback_sequence);
   const bool stale = now_ns > tw_vgpu_load(&feedback.stamp_ns) + kFeedbackMaxAgeNs;
@@ -36,14 +39,17 @@ inline void take_feedback(tw_vgpu_device_usage& shared, const tw_vgpu_feedback& 
     tw_vgpu_store(&shared.shared, 0);
     tw_vgpu_store(&shared.trim_permille, 0);
   }
-  if (stale || sequence == seen) return;
+  if (stale || sequence == seen) return 0;
   if (!__atomic_compare_exchange_n(&shared.feedback_sequence, &seen, sequence, false, __ATOMIC_SEQ_CST,
                                    __ATOMIC_SEQ_CST))
-    return;
+    return 0;
   const uint64_t busy = tw_vgpu_load(&feedback.slice_busy_ns);
   const uint64_t estimated = tw_vgpu_load(&shared.estimated_ns);
   const uint64_t new_busy = busy - tw_vgpu_load(&shared.settled_slice_busy_ns);
   const uint64_t new_estimated = estimated - tw_vgpu_load(&shared.settled_estimated_ns);
+  const uint64_t charged = tw_vgpu_load(&shared.charged_ns);
+  const uint64_t new_charged = charged - tw_vgpu_load(&shared.settled_charged_ns);
+  tw_vgpu_store(&shared.settled_charged_ns, charged);
   tw_vgpu_store(&shared.settled_slice_busy_ns, busy);
   tw_vgpu_store(&shared.settled_estimated_ns, estimated);
   const bool before = tw_vgpu_load(&shared.shared) != 0;
@@ -52,8 +58,9 @@ inline void take_feedback(tw_vgpu_device_usage& shared, const tw_vgpu_feedback& 
   if (!others || !before) {
     tw_vgpu_store(&shared.window_busy_ns, 0);
     tw_vgpu_store(&shared.window_estimated_ns, 0);
+    tw_vgpu_store(&shared.drift_ns, 0);
     if (!others) tw_vgpu_store(&shared.trim_permille, 0);
-    return;
+    return 0;
   }
   const uint64_t window_busy = tw_vgpu_load(&shared.window_busy_ns) * kTrimKeeps / kTrimOf + new_busy;
   const uint64_t window_estimated =
@@ -68,6 +75,12 @@ inline void take_feedback(tw_vgpu_device_usage& shared, const tw_vgpu_feedback& 
   uint64_t trim = slow < least ? least : slow > most ? most : slow;
   trim = trim < kLowestTrim ? kLowestTrim : trim > kHighestTrim ? kHighestTrim : trim;
   tw_vgpu_store(&shared.trim_permille, trim);
+  const auto bound = static_cast<int64_t>(blur / 2 < kMostDriftNs ? blur / 2 : kMostDriftNs);
+  const int64_t drift = static_cast<int64_t>(tw_vgpu_load(&shared.drift_ns) + new_charged - new_busy);
+  const int64_t kept = drift > bound ? bound : drift < -bound ? -bound : drift;
+  tw_vgpu_store(&shared.drift_ns, static_cast<uint64_t>(kept));
+  const auto most_back = static_cast<int64_t>(kMostDriftNs);
+  return drift - kept > most_back ? most_back : drift - kept < -most_back ? -most_back : drift - kept;
 }
 
 }  // namespace tweendeck::vgpu

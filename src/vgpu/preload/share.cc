@@ -30,6 +30,14 @@ uint64_t waited_now(uint32_t device, uint64_t now_ns) {
   return halvings >= 32 ? 0 : __atomic_load_n(&waited.ns, __ATOMIC_RELAXED) >> halvings;
 }
 
+uint64_t add_waited(uint32_t device, uint64_t now_ns, uint64_t more_ns) {
+  uint64_t waited = waited_now(device, now_ns) + more_ns;
+  if (waited > kMostWaitedNs) waited = kMostWaitedNs;
+  __atomic_store_n(&g_waited[device].ns, waited, __ATOMIC_RELAXED);
+  __atomic_store_n(&g_waited[device].at_ns, now_ns, __ATOMIC_RELAXED);
+  return waited;
+}
+
 }  // namespace
 
 Share share_of(uint32_t device, uint64_t now_ns) {
@@ -92,6 +100,15 @@ uint64_t credit_ns(uint32_t device, uint64_t now_ns) {
   return kBurstNs + waited_now(device, now_ns);
 }
 
+void follow_node(uint32_t device, uint64_t now_ns, const Share& share) {
+  tw_vgpu_device_usage& shared = usage()->devices[device];
+  const int64_t back = take_feedback(shared, limits_page()->feedback[device], now_ns);
+  if (back == 0 || !share.limited) return;
+  const uint64_t waited =
+      add_waited(device, now_ns, back > 0 ? bucket_wall_ns(static_cast<uint64_t>(back), share.permille) : 0);
+  bucket_charge(&shared.share_used_until_ns, now_ns, kBurstNs + waited, -back, share.permille);
+}
+
 void settle_charge(uint32_t device, uint64_t now_ns, const Settlement& settlement) {
   tw_vgpu_device_usage& shared = usage()->devices[device];
   const Share share = share_of(device, now_ns);
@@ -101,11 +118,9 @@ void settle_charge(uint32_t device, uint64_t now_ns, const Settlement& settlemen
   tw_vgpu_count(&shared.estimated_ns, settlement.estimated_ns);
   if (share.permille > share.floor_permille)
     tw_vgpu_count(&shared.borrowed_ns, total * (share.permille - share.floor_permille) / share.permille);
-  uint64_t waited = waited_now(device, now_ns) + settlement.waited_ns +
-                    (settlement.refund_ns > 0 ? static_cast<uint64_t>(settlement.refund_ns) : 0);
-  if (waited > kMostWaitedNs) waited = kMostWaitedNs;
-  __atomic_store_n(&g_waited[device].ns, waited, __ATOMIC_RELAXED);
-  __atomic_store_n(&g_waited[device].at_ns, now_ns, __ATOMIC_RELAXED);
+  const uint64_t waited = add_waited(
+      device, now_ns,
+      settlement.waited_ns + (settlement.refund_ns > 0 ? static_cast<uint64_t>(settlement.refund_ns) : 0));
   const int64_t correction =
       static_cast<int64_t>(total) - static_cast<int64_t>(settlement.taken_ns) - settlement.refund_ns;
   if (!share.limited || correction == 0) return;

@@ -35,6 +35,9 @@ uint64_t peers_until(uint32_t device);
 // tenants.
 uint64_t credit_ns(uint32_t device, uint64_t now_ns);
 
+// Takes in what the node measured since, and gives back or charges what that shows.
+void follow_node(uint32_t device, uint64_t now_ns, const Share& share);
+
 // What was taken from the bucket and what it should have been. `estimated_ns` is before the trim;
 // `waited_ns`: of that time the device ran others' work while ours was ready.
 struct Settlement {

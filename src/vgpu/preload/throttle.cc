@@ -322,7 +322,7 @@ void get_grant(Attempt& attempt) {
     const uint64_t now = device_now_ns();
     const Share share = share_of(attempt.device, now);
     if (held(share, shared, now, yielded_ns)) continue;
-    take_feedback(shared, limits_page()->feedback[attempt.device], now);
+    follow_node(attempt.device, now, share);
     if (attempt.lane) harvest(*attempt.lane);
     attempt.duration = g_durations.find(attempt.key);
     attempt.record.limited = share.limited;
