@@ -43,6 +43,7 @@ struct SliceResult {
 struct CellResult {
   std::vector<SliceResult> slices;
   double cpu_seconds = 0;
+  uint64_t waits = 0;  // how often a process waited in virtual time: what sleeping and polling would cost
 
   // What misses its target, in words; empty when all is within it. With one slice every window counts; with
   // several, which get in each other's way, the means.

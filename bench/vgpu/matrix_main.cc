@@ -52,6 +52,7 @@ int main(int argc, char** argv) {
         const auto& [mean, windows] = result->slices[s];
         line["slices"].push_back({{"cap", cells[i].caps[s]}, {"mean", mean}, {"windows", windows}});
         line["cpu_seconds"] = result->cpu_seconds;
+        line["waits"] = result->waits;
       }
     }
     printf("%s\n", line.dump().c_str());

@@ -12,6 +12,8 @@
 #include <cstring>
 #include <utility>
 
+#include "softgpu/model/sleep.h"
+
 namespace tweendeck::softgpu {
 namespace {
 
@@ -200,7 +202,9 @@ void Shared::lock() {
 }
 
 void Shared::unlock() {
+  const Word* wake = std::exchange(wake_, nullptr);
   pthread_mutex_unlock(&header().lock);
+  if (wake != nullptr) futex_wake_all(*wake);
 }
 
 int Shared::take_mark(uint32_t slot) const {

@@ -51,6 +51,8 @@ class Shared {
 
   void lock();
   void unlock();
+  // Wakes who waits on the word, after unlock(): the woken one needs the lock. One word; nullptr = nobody.
+  void wake_later(const Word* word) { wake_ = word; }
 
  private:
   Shared(std::string path, int fd, char* base) : path_(std::move(path)), fd_(fd), base_(base) {}
@@ -59,6 +61,7 @@ class Shared {
   std::string path_;
   int fd_ = -1;
   char* base_ = nullptr;
+  const Word* wake_ = nullptr;
 };
 
 class Locked {

@@ -68,7 +68,7 @@ void Model::release(Waiter& waiter) {
   shared_.put(waiter.state, static_cast<uint64_t>(WaiterState::Released));
   shared_.add(shared_.header().clients[get(waiter.client) % kMaxClients].waiting, UINT64_MAX);  // minus one
   shared_.commit();
-  futex_wake_all(waiter.state);
+  shared_.wake_later(&waiter.state);
 }
 
 void Model::settle() {
@@ -114,6 +114,8 @@ void Client::block(WaitKind kind, uint32_t card, uint64_t value, std::optional<u
         if (!serial) shared.add(shared.header().wait_serial, 1);
         shared.commit();
         model_.settle();
+        // Released at once: nobody sleeps there.
+        if (!is_waiting(*waiter)) shared.wake_later(nullptr);
         break;
       }
       waiter = nullptr;
