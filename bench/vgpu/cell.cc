@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <map>
 
+#include "bench/vgpu/lending.h"
 #include "device/providers/nvml/discovery.h"
 #include "device/providers/nvml/feedback.h"
 #include "device/providers/nvml/nvml_api.h"
@@ -76,8 +77,9 @@ class Tenants {
              const nvml::SlicePages& pages) {
     const std::string id = std::to_string(slice);
     const unsigned blocks = cell.sms * kBlocksPerSm / (cell.half ? 2 : 1);
+    const uint64_t start_ns = cell.borrow && slice + 1 == cell.caps.size() ? kReturnNs : 0;
     const std::vector<std::string> arguments = {built.tenant(), cell.kind, std::to_string(cell.kernel_ns),
-                                                std::to_string(blocks)};
+                                                std::to_string(blocks), std::to_string(start_ns)};
     const std::map<std::string, std::string> environment = {
         {"TWEENDECK_SOFTGPU_STATE", model},          {"TWEENDECK_SOFTGPU_RANK", std::to_string(rank)},
         {"LD_LIBRARY_PATH", built.drivers()},        {"LD_PRELOAD", built.library()},
@@ -138,39 +140,91 @@ std::vector<uint64_t> busy_ns(softgpu::Model& model, const Tenants& tenants, siz
   return busy;
 }
 
-// The node's part, in virtual time: feedback and presence rounds as the daemon's thread does them, and a look at each
-// window's end.
-std::expected<CellResult, std::string> watch(softgpu::Model& model, softgpu::Client& node,
-                                             nvml::Feedback& feedback, nvml::Presence& presence,
-                                             const Tenants& tenants, size_t slices) {
-  CellResult result;
-  result.slices.resize(slices);
-  std::vector<uint64_t> before(slices, 0);
-  uint64_t next_feedback = nvml::Feedback::kPeriod;
-  uint64_t next_look = nvml::Presence::kPeriod;
-  uint64_t next_window = kWindowNs;
-  while (next_window <= kRunNs) {
-    const uint64_t now = std::min({next_feedback, next_look, next_window});
-    node.sleep_until(now);
-    if (now == next_look) {
-      presence.look(static_cast<Nanos>(now));
-      next_look += nvml::Presence::kPeriod;
-    }
-    if (now == next_feedback) {
-      feedback.round(static_cast<Nanos>(now));
-      next_feedback += nvml::Feedback::kPeriod;
-    }
-    if (now != next_window) continue;
-    if (!tenants.all_run()) return std::unexpected("a tenant ended; what it said is above");
-    const std::vector<uint64_t> busy = busy_ns(model, tenants, slices);
-    for (size_t i = 0; i < slices; ++i) {
-      result.slices[i].windows_percent.push_back(100.0 * static_cast<double>(busy[i] - before[i]) /
-                                                 kWindowNs);
-      result.slices[i].mean_percent = 100.0 * static_cast<double>(busy[i]) / kRunNs;
-    }
-    before = busy;
-    next_window += kWindowNs;
+// The node's part, as the daemon's thread does it.
+class Node {
+ public:
+  Node(const nvml::SlicePages& pages, const std::vector<std::string>& slice_ids,
+       nvml::Feedback::Measure measure)
+      : feedback_(pages, std::move(measure)), presence_(pages), lending_(pages, slice_ids) {}
+
+  void round(uint64_t now_ns) {
+    const auto now = static_cast<Nanos>(now_ns);
+    if (now_ns % nvml::Feedback::kPeriod == 0) feedback_.round(now);
+    presence_.look(now);
+    lending_.round(now);
   }
+  static constexpr uint64_t kPeriodNs = Lending::kPeriod;
+
+ private:
+  nvml::Feedback feedback_;
+  nvml::Presence presence_;
+  Lending lending_;
+};
+static_assert(nvml::Feedback::kPeriod % Node::kPeriodNs == 0 && nvml::Presence::kPeriod == Node::kPeriodNs);
+
+// Busy time of each slice at certain moments.
+using Looks = std::map<uint64_t, std::vector<uint64_t>>;
+
+double percent(const Looks& looks, size_t slice, uint64_t from_ns, uint64_t to_ns) {
+  const uint64_t busy = looks.at(to_ns)[slice] - (from_ns == 0 ? 0 : looks.at(from_ns)[slice]);
+  return 100.0 * static_cast<double>(busy) / static_cast<double>(to_ns - from_ns);
+}
+
+// The owner has come back: when its first work must have begun, and when it must have its floor.
+struct Promise {
+  uint64_t started_ns;
+  uint64_t floor_from_ns;
+};
+Promise promise_of(const Cell& cell) {
+  return {kReturnNs + std::max(kBorrowerQueueNs, cell.unit_ns()) + 1,
+          kReturnNs + std::max(kControlPeriodNs, cell.unit_ns())};
+}
+
+Looks moments_of(const Cell& cell) {
+  Looks looks;
+  for (uint64_t end = kWindowNs; end <= kRunNs; end += kWindowNs) looks[end];
+  if (!cell.borrow) return looks;
+  const Promise promise = promise_of(cell);
+  for (const uint64_t at : {promise.started_ns, promise.floor_from_ns, promise.floor_from_ns + kWindowNs})
+    looks[at];
+  return looks;
+}
+
+CellResult summarise(const Cell& cell, const Looks& looks) {
+  CellResult result;
+  for (size_t i = 0; i < cell.caps.size(); ++i) {
+    SliceResult& slice = result.slices.emplace_back();
+    slice.mean_percent = percent(looks, i, 0, kRunNs);
+    for (uint64_t end = kWindowNs; end <= kRunNs; end += kWindowNs) {
+      slice.windows_percent.push_back(percent(looks, i, end - kWindowNs, end));
+    }
+  }
+  if (!cell.borrow) return result;
+  const size_t owner = cell.caps.size() - 1;
+  const Promise promise = promise_of(cell);
+  BorrowResult& borrow = result.borrow.emplace();
+  for (size_t i = 0; i < owner; ++i) borrow.lent_percent += percent(looks, i, kLentFromNs, kReturnNs);
+  borrow.started_in_time = looks.at(promise.started_ns)[owner] > 0;
+  borrow.first_percent = percent(looks, owner, promise.floor_from_ns, promise.floor_from_ns + kWindowNs);
+  borrow.rest_percent = percent(looks, owner, promise.floor_from_ns, kRunNs);
+  return result;
+}
+
+// Five seconds of virtual time.
+std::expected<CellResult, std::string> watch(softgpu::Model& model, softgpu::Client& clock, Node& node,
+                                             const Tenants& tenants, const Cell& cell) {
+  Looks looks = moments_of(cell);
+  uint64_t next_round = Node::kPeriodNs;
+  for (auto& [at, busy] : looks) {
+    for (; next_round <= at; next_round += Node::kPeriodNs) {
+      clock.sleep_until(next_round);
+      node.round(next_round);
+    }
+    clock.sleep_until(at);
+    if (!tenants.all_run()) return std::unexpected("a tenant ended; what it said is above");
+    busy = busy_ns(model, tenants, cell.caps.size());
+  }
+  CellResult result = summarise(cell, looks);
   result.waits = model.shared().header().wait_serial.load();
   return result;
 }
@@ -192,11 +246,14 @@ std::expected<CellResult, std::string> run_in(const std::string& folder, const C
 
   const nvml::SlicePages pages(folder + "/pages");
   Tenants tenants;
+  std::vector<std::string> slice_ids;
   uint64_t rank = kNodeRank + 1;
   for (size_t i = 0; i < cell.caps.size(); ++i) {
     Slice slice;
-    slice.id = std::to_string(i);
-    slice.share = {.memory_bytes = kSliceMemoryBytes, .compute_percent = cell.caps[i]};
+    slice.id = slice_ids.emplace_back(std::to_string(i));
+    slice.share.memory_bytes = kSliceMemoryBytes;
+    slice.share.compute_percent = cell.caps[i];
+    if (cell.borrow) slice.share.ceiling_percent = 100;
     if (Status status = pages.write(slice, softgpu::uuid_text((*model)->info(0))); !status)
       return std::unexpected(status.error().message);
     for (uint32_t process = 0; process < cell.processes; ++process) {
@@ -204,13 +261,12 @@ std::expected<CellResult, std::string> run_in(const std::string& folder, const C
         return std::unexpected(std::strerror(errno));
     }
   }
-  nvml::Feedback feedback(pages, [&](const std::string& uuid, uint64_t since_us) {
+  Node node(pages, slice_ids, [&](const std::string& uuid, uint64_t since_us) {
     return nvml::utilization(**api, uuid, since_us);
   });
-  nvml::Presence presence(pages);
-  auto node = (*model)->attach({.name = "node", .rank = kNodeRank});
-  if (!node) return std::unexpected(node.error());
-  return watch(**model, **node, feedback, presence, tenants, cell.caps.size());
+  auto clock = (*model)->attach({.name = "node", .rank = kNodeRank});
+  if (!clock) return std::unexpected(clock.error());
+  return watch(**model, **clock, node, tenants, cell);
 }
 
 }  // namespace

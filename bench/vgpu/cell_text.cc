@@ -59,6 +59,10 @@ bool parse_field(std::string_view name, std::string_view value, Cell& cell) {
     cell.execution = value;
     return std::ranges::count(kExecutions, value) > 0;
   }
+  if (name == "borrow") {
+    cell.borrow = value == "yes";
+    return value == "yes" || value == "no";
+  }
   if (name == "fill") {
     cell.half = value == "half";
     return value == "half" || value == "whole";
@@ -80,7 +84,7 @@ std::expected<Cell, std::string> parse_cell(std::string_view text) {
       return std::unexpected(
           "'" + std::string(word) +
           "' is no part of a cell; an example: cap=30 sms=132 kernel=1ms kind=graph processes=4, "
-          "and execution=fifo, time-sliced or overlapping, fill=whole or half");
+          "and execution=fifo, time-sliced or overlapping, fill=whole or half, borrow=yes");
     }
   }
   return cell;
@@ -95,6 +99,7 @@ std::string Cell::text() const {
   out += " kind=" + kind + " processes=" + std::to_string(processes);
   if (execution != "fifo") out += " execution=" + execution;
   if (half) out += " fill=half";
+  if (borrow) out += " borrow=yes";
   return out;
 }
 
@@ -103,6 +108,24 @@ uint64_t Cell::unit_ns() const {
   return has_graphs ? kernel_ns * graph_kernels(kernel_ns) : kernel_ns;
 }
 
+namespace {
+
+std::string borrow_misses(const BorrowResult& got, double floor, double window_points) {
+  std::string out;
+  char line[160];
+  const auto add = [&](const char* format, double value) {
+    snprintf(line, sizeof line, format, value);
+    out += (out.empty() ? "" : "; ") + std::string(line);
+  };
+  if (got.lent_percent < kLentPercent) add("lent %.1f", got.lent_percent);
+  if (!got.started_in_time) add("the owner's first work had to wait (floor %.0f)", floor);
+  if (got.first_percent < floor - window_points) add("back in the first window: %.1f", got.first_percent);
+  if (got.rest_percent < floor - kMeanPoints) add("back: mean %.2f", got.rest_percent);
+  return out;
+}
+
+}  // namespace
+
 std::string CellResult::misses(const Cell& cell) const {
   std::string out;
   char line[160];
@@ -110,6 +133,7 @@ std::string CellResult::misses(const Cell& cell) const {
   const auto allowed = [&](double points, uint64_t stretch_ns) {
     return std::max(points, 100.0 * static_cast<double>(cell.unit_ns()) / static_cast<double>(stretch_ns));
   };
+  if (borrow) return borrow_misses(*borrow, cell.caps.back(), allowed(kWindowPoints, kWindowNs));
   for (size_t i = 0; i < slices.size(); ++i) {
     const double cap = cell.caps[i];
     const SliceResult& slice = slices[i];

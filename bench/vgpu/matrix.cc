@@ -51,6 +51,24 @@ std::vector<Cell> two_slices() {
   return cells;
 }
 
+std::vector<Cell> borrowers() {
+  std::vector<Cell> cells;
+  for (const uint32_t floor : {10, 30, 50}) {
+    for (const char* execution : {"fifo", "time-sliced", "overlapping"}) {
+      for (const uint64_t kernel_ns : kKernelsNs) {
+        for (const char* kind : kKinds) {
+          cells.push_back({.caps = {floor, 100 - floor},
+                           .kernel_ns = kernel_ns,
+                           .kind = kind,
+                           .execution = execution,
+                           .borrow = true});
+        }
+      }
+    }
+  }
+  return cells;
+}
+
 using Value = std::pair<size_t, std::string>;  // of which property
 using Pair = std::pair<Value, Value>;
 
@@ -93,6 +111,7 @@ void add_pairwise(const std::vector<Cell>& cells, std::vector<Cell>& chosen) {
 std::vector<Cell> all_cells() {
   std::vector<Cell> cells = single_slices();
   for (Cell& cell : two_slices()) cells.push_back(std::move(cell));
+  for (Cell& cell : borrowers()) cells.push_back(std::move(cell));
   return cells;
 }
 
@@ -100,6 +119,7 @@ std::vector<Cell> pairwise_cells() {
   std::vector<Cell> chosen;
   add_pairwise(single_slices(), chosen);
   add_pairwise(two_slices(), chosen);
+  add_pairwise(borrowers(), chosen);
   return chosen;
 }
 

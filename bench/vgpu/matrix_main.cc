@@ -54,6 +54,12 @@ int main(int argc, char** argv) {
         line["cpu_seconds"] = result->cpu_seconds;
         line["waits"] = result->waits;
       }
+      if (result && result->borrow) {
+        line["borrow"] = {{"lent", result->borrow->lent_percent},
+                          {"started_in_time", result->borrow->started_in_time},
+                          {"first", result->borrow->first_percent},
+                          {"rest", result->borrow->rest_percent}};
+      }
     }
     printf("%s\n", line.dump().c_str());
     fflush(stdout);

@@ -1,6 +1,6 @@
 // A tenant that keeps its device as busy as it may, until it is killed:
 //
-//   vgpu_tenant plain|graph|cooperative|mixed KERNEL_NS BLOCKS
+//   vgpu_tenant plain|graph|cooperative|mixed KERNEL_NS BLOCKS START_NS
 //
 // Work goes out without waiting and is waited for every kBatch launches, as a program does that reads
 // results. The driver is opened at run time and declared here, so that the preloaded library meets an
@@ -116,8 +116,8 @@ class Work {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 4) {
-    std::fprintf(stderr, "usage: vgpu_tenant plain|graph|cooperative|mixed KERNEL_NS BLOCKS\n");
+  if (argc != 5) {
+    std::fprintf(stderr, "usage: vgpu_tenant plain|graph|cooperative|mixed KERNEL_NS BLOCKS START_NS\n");
     return 2;
   }
   g_driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_GLOBAL);
@@ -131,6 +131,10 @@ int main(int argc, char** argv) {
   TW_CALL("cuCtxSetCurrent", int(void*), context);
   Work work(std::strtoull(argv[2], nullptr, 10), static_cast<unsigned>(std::strtoul(argv[3], nullptr, 10)));
   const std::string kind = argv[1];
+  // It comes back after an idle time, by the cards' clock.
+  if (const uint64_t start_ns = std::strtoull(argv[4], nullptr, 10); start_ns > 0) {
+    find<void(uint64_t)>("tw_softgpu_sleep_until_ns")(start_ns);
+  }
   for (uint64_t number = 0;; ++number) {
     work.launch(kind, number);
     if (number % kBatch == kBatch - 1) work.wait();
