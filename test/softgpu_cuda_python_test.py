@@ -103,7 +103,7 @@ handle = ok(d.cuIpcGetMemHandle(pointer))
 print(ctypes.string_at(handle.getPtr(), 64).hex(), flush=True)
 sys.stdin.readline()
 back = (ctypes.c_ubyte * 1)()
-ok(d.cuMemcpyDtoH(ctypes.addressof(back), pointer + 5, 1))
+ok(d.cuMemcpyDtoH(ctypes.addressof(back), int(pointer) + 5, 1))
 print(back[0], flush=True)
 """
 
@@ -120,8 +120,8 @@ def test_memory_handles_are_opened_by_other_processes_which_do_not_pay(cards):
             start = taken()
             pointer = ok(d.cuIpcOpenMemHandle(handle, 1))
             back = (ctypes.c_ubyte * 1)()
-            ok(d.cuMemcpyDtoH(ctypes.addressof(back), pointer + 100, 1))
-            ok(d.cuMemsetD8(pointer + 5, 9, 1))
+            ok(d.cuMemcpyDtoH(ctypes.addressof(back), int(pointer) + 100, 1))
+            ok(d.cuMemsetD8(int(pointer) + 5, 9, 1))
             paid = taken() - start
             freed = d.cuMemFree(pointer)[0].name
             ok(d.cuIpcCloseMemHandle(pointer))

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "softgpu/cuda/abi.h"
+#include "softgpu/cuda/abi_green.h"
 #include "softgpu/cuda/api_graph.h"
 #include "softgpu/cuda/api_memory.h"
 
@@ -217,3 +218,20 @@ TW_EXPORT CUresult cuGetProcAddress_v2(const char* symbol, void** pfn, int versi
 TW_EXPORT CUresult cuGetExportTable(const void** table, const CUuuid*);
 TW_EXPORT uint64_t tw_softgpu_now_ns();
 TW_EXPORT void tw_softgpu_sleep_until_ns(uint64_t time_ns);
+
+// green.cc
+TW_EXPORT CUresult cuDeviceGetDevResource(CUdevice device, CUdevResource* out, int type);
+TW_EXPORT CUresult cuCtxGetDevResource(CUcontext handle, CUdevResource* out, int type);
+TW_EXPORT CUresult cuGreenCtxGetDevResource(CUgreenCtx handle, CUdevResource* out, int type);
+TW_EXPORT CUresult cuDevSmResourceSplitByCount(CUdevResource* result, unsigned* groups,
+                                               const CUdevResource* input, CUdevResource* remainder,
+                                               unsigned flags, unsigned min_count);
+TW_EXPORT CUresult cuDevResourceGenerateDesc(CUdevResourceDesc* out, CUdevResource* resources,
+                                             unsigned count);
+TW_EXPORT CUresult cuGreenCtxCreate(CUgreenCtx* out, CUdevResourceDesc handle, CUdevice device,
+                                    unsigned flags);
+TW_EXPORT CUresult cuGreenCtxDestroy(CUgreenCtx handle);
+TW_EXPORT CUresult cuCtxFromGreenCtx(CUcontext* out, CUgreenCtx handle);
+TW_EXPORT CUresult cuGreenCtxStreamCreate(CUstream* out, CUgreenCtx handle, unsigned flags, int priority);
+TW_EXPORT CUresult cuStreamGetGreenCtx(CUstream handle, CUgreenCtx* out);
+TW_EXPORT CUresult cuGreenCtxGetId(CUgreenCtx handle, unsigned long long* out);

@@ -28,7 +28,7 @@ CUresult create(CUcontext* out, unsigned flags, CUdevice device) {
   TW_DRIVER(driver);
   if (out == nullptr) return CUDA_ERROR_INVALID_VALUE;
   if (driver->device(device) == nullptr) return CUDA_ERROR_INVALID_DEVICE;
-  Context* context = driver->create_context(device, flags, false);
+  Context* context = driver->create_context(device, flags, ContextKind::Created);
   if (context == nullptr) return CUDA_ERROR_OUT_OF_MEMORY;
   context_stack().push_back(context);
   *out = to_handle(context);
@@ -56,7 +56,7 @@ CUresult cuDevicePrimaryCtxRetain(CUcontext* out, CUdevice ordinal) {
   if (device == nullptr) return CUDA_ERROR_INVALID_DEVICE;
   std::lock_guard guard(g_primary_mutex);
   if (device->primary == nullptr)
-    device->primary = driver->create_context(ordinal, device->primary_flags, true);
+    device->primary = driver->create_context(ordinal, device->primary_flags, ContextKind::Primary);
   if (device->primary == nullptr) return CUDA_ERROR_OUT_OF_MEMORY;
   ++device->primary_references;
   *out = to_handle(device->primary);
@@ -119,7 +119,7 @@ CUresult cuCtxDestroy_v2(CUcontext handle) {
   Context* context = nullptr;
   if (handle == nullptr) return CUDA_ERROR_INVALID_CONTEXT;
   if (CUresult error = resolve_context(handle, context); error != CUDA_SUCCESS) return error;
-  if (context->primary) return CUDA_ERROR_INVALID_CONTEXT;
+  if (context->primary || context->sms != 0) return CUDA_ERROR_INVALID_CONTEXT;
   Driver::get()->destroy_context(context);
   auto& stack = context_stack();
   if (!stack.empty() && stack.back() == context) stack.pop_back();

@@ -127,17 +127,22 @@ DeviceMemory* Driver::memory_of(int ordinal) {
   return own.memory.get();
 }
 
-Context* Driver::create_context(int ordinal, unsigned flags, bool primary) {
+Context* Driver::create_context(int ordinal, unsigned flags, ContextKind kind, unsigned sms) {
   Device& device = devices_[static_cast<size_t>(ordinal)];
-  if (memory_of(ordinal) == nullptr || !client_->reserve(device.card, kContextBytes)) return nullptr;
+  const uint64_t charge = kind == ContextKind::Green ? 0 : kContextBytes;
+  if (memory_of(ordinal) == nullptr || !client_->reserve(device.card, charge)) return nullptr;
   std::lock_guard guard(mutex);
   client_->add_context(device.card);
   Context& context = context_storage_.emplace_back();
   context.device = ordinal;
   context.flags = flags;
-  context.primary = primary;
+  context.primary = kind == ContextKind::Primary;
+  context.charged = charge;
+  context.sms = sms;
   context.id = next_id_++;
   context.legacy.context = &context;
+  context.legacy.sms = sms;
+  context.legacy.id = next_id_++;
   contexts_.insert(&context);
   return &context;
 }
@@ -172,7 +177,7 @@ void Driver::destroy_context(Context* context) {
     }
   }
   for (const CUdeviceptr address : owned) free_managed(address);
-  client_->release(device.card, kContextBytes);
+  client_->release(device.card, context->charged);
   client_->remove_context(device.card);
 }
 
@@ -196,6 +201,8 @@ Stream* Driver::create_stream(Context* context, unsigned flags, int priority) {
   stream->priority = std::clamp(priority, kHighestStreamPriority, kLowestStreamPriority);
   stream->blocking = (flags & kStreamNonBlocking) == 0;
   stream->last_ticket = 0;
+  stream->joined_legacy = 0;
+  stream->sms = context->sms;
   stream->not_before_ns = 0;
   stream->last_host_call = 0;
   stream->alive = true;

@@ -36,8 +36,9 @@ struct Capture;
 struct Context;
 struct Node;
 
-// Ordered work of one context. Cards execute in order of submission, so a stream is the ticket of its last
-// work.
+// Ordered work of one context: the ticket of its last work. On an overlapping card what belongs behind work of
+// another stream is kept there by a marker that waits for that work's ticket; other cards execute the work of a
+// process in order of submission anyway.
 struct Stream {
   Context* context = nullptr;
   uint64_t id = 0;
@@ -46,6 +47,9 @@ struct Stream {
   bool blocking = true;  // synchronises with the legacy default stream
   std::atomic<bool> alive{true};
   std::atomic<uint64_t> last_ticket{0};
+  std::atomic<uint64_t> joined_legacy{
+      0};            // overlapping card: work of the legacy stream that this one is behind
+  unsigned sms = 0;  // of a green context: what its kernels may use; 0 = all
   std::atomic<uint64_t> not_before_ns{0};  // dependency on another card's event
   std::atomic<uint64_t> last_host_call{0};
   std::atomic<Capture*> capture{nullptr};
@@ -80,14 +84,21 @@ struct Module {
   std::map<std::string, std::unique_ptr<Function>, std::less<>> functions;
 };
 
+enum class ContextKind { Created, Primary, Green };
+
 struct Context {
   int device = 0;
+  uint64_t charged = 0;
+  unsigned sms = 0;  // of a green context; 0 = all
   bool primary = false;
   unsigned flags = 0;
   uint64_t id = 0;
   std::atomic<bool> alive{true};
-  std::atomic<uint64_t> last_ticket{0};           // of all streams
-  std::atomic<uint64_t> last_blocking_ticket{0};  // of those that the legacy default stream waits for
+  // The last tickets by hardware queue (cards that do not overlap have one): of all streams, of those that the
+  // legacy default stream waits for, and of those that it is behind already.
+  std::atomic<uint64_t> lanes[kConnections] = {};
+  std::atomic<uint64_t> blocking_lanes[kConnections] = {};
+  std::atomic<uint64_t> joined_lanes[kConnections] = {};
   std::atomic<uint64_t> last_host_call{0};
   std::atomic<uint64_t> last_blocking_host_call{0};
   Stream legacy;
@@ -117,8 +128,8 @@ class Driver {
   Device* device(int ordinal);
   const CardInfo& info(int ordinal) { return model_->info(devices_[static_cast<size_t>(ordinal)].card); }
 
-  // Contexts. `create` charges kContextBytes; nullptr = out of memory.
-  Context* create_context(int device, unsigned flags, bool primary);
+  // Contexts. `create` charges kContextBytes, but nothing for a green one; nullptr = out of memory.
+  Context* create_context(int device, unsigned flags, ContextKind kind, unsigned sms = 0);
   DeviceMemory* memory_of(int device);  // nullptr: no address space is left
   void destroy_context(Context* context);
   bool is_context(const Context* context);
@@ -185,7 +196,9 @@ void join_virtual_time();
 // The legacy stream is refused while a blocking stream of its context is being captured.
 CUresult resolve_stream(CUstream handle, bool per_thread_default, Stream*& stream);
 
-CUresult enqueue(Stream& stream, uint64_t duration_ns);
+// `sms`: what the work holds while it runs, on cards where that matters.
+CUresult enqueue(Stream& stream, uint64_t duration_ns, uint32_t sms);
+void order_after(Stream& stream, uint64_t ticket);  // later work of `stream` starts when that is done
 void synchronize(Stream& stream);
 bool is_idle(Stream& stream);
 // The ticket that everything so far in `stream` ends with; the legacy stream includes all blocking streams.

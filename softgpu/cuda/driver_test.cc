@@ -49,7 +49,7 @@ TEST_F(Driver, NamesItsDevicesSimulated) {
   OK(CALL(cuDeviceGetAttribute)(&sms, 16, 0));
   EXPECT_EQ(sms, 132);
   EXPECT_EQ(CALL(cuDeviceGetAttribute)(&sms, 4000, 0), CUDA_ERROR_INVALID_VALUE);
-  EXPECT_EQ(CALL(cuDeviceGetName)(name, sizeof name, 2), CUDA_ERROR_INVALID_DEVICE);
+  EXPECT_EQ(CALL(cuDeviceGetName)(name, sizeof name, 3), CUDA_ERROR_INVALID_DEVICE);
 }
 
 TEST_F(Driver, MemoryIsChargedRefusedAndReturned) {

@@ -55,6 +55,7 @@ struct GraphExec {
   std::vector<ExecNode> nodes;
   std::vector<size_t> shape;  // types and edges, for comparing topologies
   uint64_t duration_ns = 0;   // of the enabled kernels
+  uint32_t sms = 0;           // of the largest of them
   size_t kernels = 0;
 };
 

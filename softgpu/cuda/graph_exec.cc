@@ -57,11 +57,13 @@ CUresult flatten(const Graph& graph, GraphExec& exec) {
 
 void sum_up(GraphExec& exec) {
   exec.duration_ns = 0;
+  exec.sms = 0;
   exec.kernels = 0;
   for (const ExecNode& node : exec.nodes) {
     const auto* kernel = std::get_if<KernelOperation>(&node.operation);
     if (kernel == nullptr || !node.enabled) continue;
     exec.duration_ns += kernel->duration_ns;
+    exec.sms = std::max(exec.sms, kernel->sms);
     ++exec.kernels;
   }
 }
@@ -81,7 +83,7 @@ CUresult launch_graph(GraphExec& exec, Stream& stream) {
     if (CUresult error = run_now(stream, node.operation); error != CUDA_SUCCESS) return error;
   }
   if (exec.kernels > 0) {
-    if (CUresult error = enqueue(stream, exec.duration_ns); error != CUDA_SUCCESS) return error;
+    if (CUresult error = enqueue(stream, exec.duration_ns, exec.sms); error != CUDA_SUCCESS) return error;
   }
   for (const ExecNode& node : exec.nodes) {
     const bool is_done = std::holds_alternative<EventWaitOperation>(node.operation) ||

@@ -59,7 +59,7 @@ CUresult make_kernel(const CUDA_KERNEL_NODE_PARAMS_v1* p, CUkernel kernel, CUcon
   const CUfunction function = p->function != nullptr ? p->function : reinterpret_cast<CUfunction>(kernel);
   return describe_kernel({p->grid_x, p->grid_y, p->grid_z, p->block_x, p->block_y, p->block_z,
                           p->shared_bytes, nullptr, nullptr, 0},
-                         function, p->parameters, p->extra, context, operation);
+                         function, p->parameters, p->extra, context, 0, operation);
 }
 CUresult make_kernel(const CUDA_KERNEL_NODE_PARAMS* p, KernelOperation& operation) {
   if (p == nullptr) return CUDA_ERROR_INVALID_VALUE;

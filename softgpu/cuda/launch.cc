@@ -88,11 +88,13 @@ CUresult launch(const CUlaunchConfig& config, CUfunction function, void** parame
   KernelOperation kernel;
   if (function == nullptr) return CUDA_ERROR_INVALID_HANDLE;
   if (CUresult error = resolve_stream(config.stream, per_thread, stream); error != CUDA_SUCCESS) return error;
-  if (CUresult error = describe_kernel(config, function, parameters, extra, stream->context, kernel);
+  if (CUresult error =
+          describe_kernel(config, function, parameters, extra, stream->context, stream->sms, kernel);
       error != CUDA_SUCCESS) {
     return error;
   }
-  return is_capturing(*stream) ? capture_operation(*stream, kernel) : enqueue(*stream, kernel.duration_ns);
+  return is_capturing(*stream) ? capture_operation(*stream, kernel)
+                               : enqueue(*stream, kernel.duration_ns, kernel.sms);
 }
 
 CUresult launch_ex(const CUlaunchConfig* config, CUfunction function, void** parameters, void** extra,
@@ -124,7 +126,7 @@ CUresult occupancy(int* blocks, int block_size) {
 namespace tweendeck::softgpu {
 
 CUresult describe_kernel(const CUlaunchConfig& config, CUfunction function, void** parameters, void** extra,
-                         Context* context, KernelOperation& kernel) {
+                         Context* context, unsigned sms, KernelOperation& kernel) {
   if (function == nullptr) return CUDA_ERROR_INVALID_VALUE;
   const CardInfo& card = Driver::get()->info(context->device);
   if (!shape_is_valid(config) || config.shared_bytes > card.shared_memory_per_block_optin) {
@@ -133,12 +135,15 @@ CUresult describe_kernel(const CUlaunchConfig& config, CUfunction function, void
   if (CUresult error = read_attributes(config, card, kernel); error != CUDA_SUCCESS) return error;
   const uint64_t blocks = uint64_t{config.grid_x} * config.grid_y * config.grid_z;
   const uint64_t threads = uint64_t{config.block_x} * config.block_y * config.block_z;
+  const uint32_t usable = sms == 0 ? card.sm_count : sms;
+  const uint64_t per_sm = std::max<uint32_t>(blocks_per_sm(card, threads), 1);
+  kernel.sms = static_cast<uint32_t>(std::min<uint64_t>((blocks + per_sm - 1) / per_sm, usable));
   // All blocks of a cooperative kernel are on the card at once.
-  if (kernel.cooperative && blocks > uint64_t{blocks_per_sm(card, threads)} * card.sm_count) {
-    return CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE;
-  }
+  if (kernel.cooperative && blocks > per_sm * usable) return CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE;
   if (!reinterpret_cast<const Function*>(function)->is_spin) {
-    kernel.duration_ns = kernel_duration_ns(card, blocks, threads);
+    CardInfo part = card;
+    part.sm_count = usable;
+    kernel.duration_ns = kernel_duration_ns(part, blocks, threads);
   } else if (read_spin_argument(parameters, extra, kernel.argument_ns)) {
     kernel.duration_ns = kernel.argument_ns;
   } else {

@@ -32,7 +32,7 @@ CUresult perform(Stream& stream, const Operation& operation) {
 
 CUresult run_now(Stream& stream, const Operation& operation) {
   if (const auto* kernel = std::get_if<KernelOperation>(&operation))
-    return enqueue(stream, kernel->duration_ns);
+    return enqueue(stream, kernel->duration_ns, kernel->sms);
   if (const auto* bytes = std::get_if<CopyOperation>(&operation)) {
     return run_bytes(
         stream, [&] { return check_copy(bytes->copy); }, [copy = bytes->copy] { return move_bytes(copy); });

@@ -22,6 +22,7 @@ struct KernelOperation {
   Context* context = nullptr;
   uint64_t argument_ns = 0;  // tw_spin's
   uint64_t duration_ns = 0;
+  uint32_t sms = 0;  // that its blocks fill
   bool cooperative = false;
   unsigned cluster[3] = {};  // 0 = no clusters
   int priority = 0;
@@ -64,8 +65,9 @@ CUresult perform(Stream& stream, const Operation& operation);
 CUresult run_now(Stream& stream, const Operation& operation);
 
 // launch.cc: checks a launch as the driver does and works out what it takes.
+// `sms`: the most that it may use; 0 = all.
 CUresult describe_kernel(const CUlaunchConfig& config, CUfunction function, void** parameters, void** extra,
-                         Context* context, KernelOperation& kernel);
+                         Context* context, unsigned sms, KernelOperation& kernel);
 
 // copy.cc: bytes move at the call. `check` finds what is wrong without moving any.
 CUDA_MEMCPY3D linear_copy(CUmemorytype to_type, uint64_t to, CUmemorytype from_type, uint64_t from,

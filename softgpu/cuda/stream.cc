@@ -131,8 +131,7 @@ CUresult wait_event(Stream& stream, Event& event) {
   raise(stream.not_before_ns, event.not_before_ns);
   raise(stream.last_host_call, event.host_call);
   if (stream.context->device == event.context->device) {
-    raise(stream.last_ticket, event.ticket);
-    if (stream.blocking) raise(stream.context->last_blocking_ticket, event.ticket);
+    order_after(stream, event.ticket);
   } else {
     raise(stream.not_before_ns, completion_ns(event));
   }

@@ -1,4 +1,4 @@
-// How streams order work: on a card that executes in order of submission, by tickets.
+// How streams order work, by tickets.
 #include "softgpu/cuda/capture.h"
 #include "softgpu/cuda/driver.h"
 #include "softgpu/cuda/host_calls.h"
@@ -38,6 +38,43 @@ Stream* per_thread_stream(Context* context) {
   return found->second.stream;
 }
 
+bool overlaps(const Stream& stream) {
+  return Driver::get()->model().execution(card_of(*stream.context)) == Execution::Overlapping;
+}
+
+void note(Stream& stream, uint64_t ticket) {
+  Context& context = *stream.context;
+  const uint64_t lane = overlaps(stream) ? stream.id % kConnections : 0;
+  raise(stream.last_ticket, ticket);
+  raise(context.lanes[lane], ticket);
+  if (stream.blocking) raise(context.blocking_lanes[lane], ticket);
+}
+
+void submit(Stream& stream, Work work) {
+  work.stream = stream.id;
+  work.not_before_ns = stream.not_before_ns.load();
+  note(stream, Driver::get()->client().submit(card_of(*stream.context), work));
+}
+
+// The legacy stream is behind all blocking streams, and they are behind it.
+void order_by_default(Stream& stream) {
+  if (!stream.blocking || !overlaps(stream)) return;
+  Context& context = *stream.context;
+  if (&stream != &context.legacy) {
+    const uint64_t ticket = context.legacy.last_ticket.load();
+    if (ticket <= stream.joined_legacy.load()) return;
+    raise(stream.joined_legacy, ticket);
+    order_after(stream, ticket);
+    return;
+  }
+  for (uint64_t lane = 0; lane < kConnections; ++lane) {
+    const uint64_t ticket = context.blocking_lanes[lane].load();
+    if (lane == stream.id % kConnections || ticket <= context.joined_lanes[lane].load()) continue;
+    raise(context.joined_lanes[lane], ticket);
+    order_after(stream, ticket);
+  }
+}
+
 struct VirtualTimeMember {
   VirtualTimeMember() { Driver::get()->client().join_thread(); }
   ~VirtualTimeMember() {
@@ -66,7 +103,9 @@ CUresult resolve_stream(CUstream handle, bool per_thread_default, Stream*& strea
 }
 
 uint64_t tail_ticket(Stream& stream) {
-  if (&stream == &stream.context->legacy) return stream.context->last_blocking_ticket.load();
+  if (&stream != &stream.context->legacy) return stream.last_ticket.load();
+  if (!overlaps(stream)) return stream.context->blocking_lanes[0].load();
+  order_by_default(stream);
   return stream.last_ticket.load();
 }
 
@@ -75,15 +114,19 @@ uint64_t tail_host_call(Stream& stream) {
   return stream.last_host_call.load();
 }
 
-CUresult enqueue(Stream& stream, uint64_t duration_ns) {
-  Driver& driver = *Driver::get();
-  Context& context = *stream.context;
+void order_after(Stream& stream, uint64_t ticket) {
+  if (ticket == 0) return;
+  if (overlaps(stream)) {
+    submit(stream, {.after = ticket});
+  } else {
+    note(stream, ticket);
+  }
+}
+
+CUresult enqueue(Stream& stream, uint64_t duration_ns, uint32_t sms) {
   join_virtual_time();
-  const uint64_t ticket = driver.client().submit(
-      card_of(context), {.duration_ns = duration_ns, .not_before_ns = stream.not_before_ns.load()});
-  raise(stream.last_ticket, ticket);
-  raise(context.last_ticket, ticket);
-  if (stream.blocking) raise(context.last_blocking_ticket, ticket);
+  order_by_default(stream);
+  submit(stream, {.duration_ns = duration_ns, .sms = sms});
   return CUDA_SUCCESS;
 }
 
@@ -98,7 +141,7 @@ void synchronize(Stream& stream) {
 
 void synchronize(Context& context) {
   join_virtual_time();
-  Driver::get()->client().wait_done(card_of(context), context.last_ticket.load());
+  for (const auto& lane : context.lanes) Driver::get()->client().wait_done(card_of(context), lane.load());
   wait_host_call(context.last_host_call.load());
 }
 

@@ -17,7 +17,7 @@ namespace tweendeck::softgpu::testing {
 struct Cards : ::testing::Environment {
   void SetUp() override {
     path = ::testing::TempDir() + "tw-softgpu-driver-test-" + std::to_string(getpid());
-    auto made = create_cards(path, {.cards = "1:H100-80G,1:A10", .virtual_clock = true});
+    auto made = create_cards(path, {.cards = "1:H100-80G,1:A10,1:A10/overlapping", .virtual_clock = true});
     ASSERT_TRUE(made) << made.error();
     setenv("TWEENDECK_SOFTGPU_STATE", path.c_str(), 1);
     unsetenv("CUDA_VISIBLE_DEVICES");

@@ -55,7 +55,7 @@ TEST_F(Vmm, MemoryIsChargedFromItsCreationToItsLastUse) {
   EXPECT_EQ(CALL(cuMemCreate)(&handle, kPiece + 512, &wanted, 0), CUDA_ERROR_INVALID_VALUE);
   EXPECT_EQ(CALL(cuMemCreate)(&handle, before / kPiece * kPiece + kPiece, &wanted, 0),
             CUDA_ERROR_OUT_OF_MEMORY);
-  wanted.location.id = 2;
+  wanted.location.id = 3;
   EXPECT_EQ(CALL(cuMemCreate)(&handle, kPiece, &wanted, 0), CUDA_ERROR_INVALID_DEVICE);
   EXPECT_EQ(taken(), 0u);
   handle = create(kPiece);

@@ -33,7 +33,7 @@ TEST(NvmlBeforeInit, EverythingIsRefused) {
 TEST_F(Nvml, DescribesTheCards) {
   unsigned count = 0;
   OK(NVML(nvmlDeviceGetCount_v2)(&count));
-  EXPECT_EQ(count, 2u);
+  EXPECT_EQ(count, 3u);
   char text[96];
   OK(NVML(nvmlDeviceGetName)(device, text, sizeof text));
   EXPECT_STREQ(text, "Tweendeck Soft H100-80G (simulated)");
@@ -49,7 +49,7 @@ TEST_F(Nvml, DescribesTheCards) {
   OK(NVML(nvmlDeviceGetHandleByPciBusId_v2)("0000:01:00.0", &again));
   EXPECT_EQ(again, device);
   EXPECT_EQ(NVML(nvmlDeviceGetHandleByPciBusId_v2)("0000:77:00.0", &again), NVML_ERROR_NOT_FOUND);
-  EXPECT_EQ(NVML(nvmlDeviceGetHandleByIndex_v2)(2, &again), NVML_ERROR_INVALID_ARGUMENT);
+  EXPECT_EQ(NVML(nvmlDeviceGetHandleByIndex_v2)(3, &again), NVML_ERROR_INVALID_ARGUMENT);
   EXPECT_EQ(NVML(nvmlDeviceGetName)(reinterpret_cast<nvmlDevice>(0x1234), text, sizeof text),
             NVML_ERROR_INVALID_ARGUMENT);
 }
