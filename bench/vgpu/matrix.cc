@@ -1,5 +1,6 @@
 #include "bench/vgpu/matrix.h"
 
+#include <algorithm>
 #include <set>
 #include <utility>
 
@@ -84,8 +85,24 @@ std::set<Pair> pairs_of(const Cell& cell) {
   return pairs;
 }
 
+}  // namespace
+
+std::vector<Cell> all_cells(Group group) {
+  switch (group) {
+    case Group::Alone:
+      return single_slices();
+    case Group::Tenants:
+      return two_slices();
+    case Group::Borrowing:
+      return borrowers();
+  }
+  return {};
+}
+
 // Greedy: always the cell with the most pairs that are still missing.
-void add_pairwise(const std::vector<Cell>& cells, std::vector<Cell>& chosen) {
+std::vector<Cell> pairwise_cells(Group group) {
+  const std::vector<Cell> cells = all_cells(group);
+  std::vector<Cell> chosen;
   std::vector<std::set<Pair>> pairs;
   std::set<Pair> missing;
   for (const Cell& cell : cells) {
@@ -104,22 +121,6 @@ void add_pairwise(const std::vector<Cell>& cells, std::vector<Cell>& chosen) {
     for (const Pair& pair : pairs[best]) missing.erase(pair);
     chosen.push_back(cells[best]);
   }
-}
-
-}  // namespace
-
-std::vector<Cell> all_cells() {
-  std::vector<Cell> cells = single_slices();
-  for (Cell& cell : two_slices()) cells.push_back(std::move(cell));
-  for (Cell& cell : borrowers()) cells.push_back(std::move(cell));
-  return cells;
-}
-
-std::vector<Cell> pairwise_cells() {
-  std::vector<Cell> chosen;
-  add_pairwise(single_slices(), chosen);
-  add_pairwise(two_slices(), chosen);
-  add_pairwise(borrowers(), chosen);
   return chosen;
 }
 

@@ -7,12 +7,16 @@
 
 namespace tweendeck::bench {
 
-// Every combination of cap, SMs, kernel length, kind of launch and number of processes, one slice on the
-// device; and tenants of 30 and 70 % on every kind of device and launch, in each execution mode; and a
-// borrower of a floor of 10 to 50 % whose neighbour is idle and comes back.
-std::vector<Cell> all_cells();
+enum class Group {
+  Alone,      // one slice: every cap, SMs, kernel length, kind of launch and number of processes
+  Tenants,    // tenants of 30 and 70 % on every kind of device and launch, in each execution mode
+  Borrowing,  // a floor of 10 to 50 %, a neighbour that is idle and comes back
+};
+inline constexpr Group kGroups[] = {Group::Alone, Group::Tenants, Group::Borrowing};
+
+std::vector<Cell> all_cells(Group group);
 
 // Of these as few as hold every pair of values of two different properties.
-std::vector<Cell> pairwise_cells();
+std::vector<Cell> pairwise_cells(Group group);
 
 }  // namespace tweendeck::bench

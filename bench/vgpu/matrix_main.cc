@@ -5,8 +5,10 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <iterator>
 
 #include "bench/vgpu/matrix.h"
 
@@ -31,7 +33,11 @@ int main(int argc, char** argv) {
   app.add_option("--build", built.root, "where the build put things");
   CLI11_PARSE(app, argc, argv);
 
-  std::vector<Cell> cells = all ? all_cells() : pairwise ? pairwise_cells() : std::vector<Cell>{};
+  std::vector<Cell> cells;
+  for (const Group group : kGroups) {
+    if (named.empty())
+      std::ranges::move(all ? all_cells(group) : pairwise_cells(group), std::back_inserter(cells));
+  }
   for (const std::string& text : named) {
     auto cell = parse_cell(text);
     if (!cell) {
