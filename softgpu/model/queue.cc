@@ -45,7 +45,6 @@ uint64_t Model::enqueue(uint32_t index, uint32_t slot, const Work& work, uint64_
   const uint64_t next_free = get(queued.next);
   // From the first store on, who asks for the old ticket learns that it is done.
   queued.ticket.store(ticket, std::memory_order_release);
-  queued.state.store(kQueued, std::memory_order_release);
   queued.owner.store(slot | get(client.generation) << 16, kRelaxed);
   queued.connection.store(lane, kRelaxed);
   queued.sms.store(sms, kRelaxed);
@@ -61,6 +60,7 @@ uint64_t Model::enqueue(uint32_t index, uint32_t slot, const Work& work, uint64_
     shared_.put(card.free_first, next_free);
     if (next_free == 0) shared_.put(card.free_last, 0);
   }
+  shared_.put(queued.state, kQueued);
   shared_.put(queued.next, 0);
   shared_.put(first ? connection.first : card.entries[get(connection.last) - 1].next, position + 1);
   shared_.put(connection.last, position + 1);
