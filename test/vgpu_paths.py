@@ -1,6 +1,6 @@
 """Every way to get device memory, as a CUDA client sees it: one class per path, ctypes over vgpu_tenant.Cuda.
 
-Each has get() -> (code, token) for UNIT bytes and put(token). A driver that lacks a path raises Missing.
+Each has get() -> (code, token) for UNIT bytes and put(token).
 """
 import ctypes
 
@@ -12,19 +12,12 @@ WIDTH, HEIGHT, CHANNELS = 1024, 512, 4  # of bytes: one UNIT
 UNSIGNED_INT8, FLOAT = 0x01, 0x20
 
 
-class Missing(Exception):
-    pass
-
-
 class Path:
     def __init__(self, cuda):
         self.cuda = cuda
 
     def call(self, name, version, *args):
-        try:
-            return self.cuda.call(name, version, *args)
-        except ValueError as error:  # a null function pointer
-            raise Missing(name) from error
+        return self.cuda.call(name, version, *args)
 
     def check(self, name, version, *args):
         code = self.call(name, version, *args)

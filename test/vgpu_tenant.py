@@ -154,10 +154,7 @@ def main():
             answer = spin_for(cuda, *args)
         elif command == "path":
             import vgpu_paths
-            try:
-                answer = vgpu_paths.exercise(cuda, *args)
-            except vgpu_paths.Missing as missing:
-                answer = str(missing)
+            answer = vgpu_paths.exercise(cuda, *args)
         elif command == "churn":
             answer = churn(cuda, *args)
         elif command == "reset":
