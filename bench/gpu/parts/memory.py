@@ -54,9 +54,9 @@ def _path(setting, name, limit):
         lines.skip(name, missing)
         return
     counted, books = _driver_count(tenant.pid), inside.usage()
-    out, err = tenant.communicate("\n", timeout=60)
+    out, _ = tenant.communicate("\n", timeout=60)
     if tenant.returncode != 0:
-        raise slices.Failed(slices.last(err))
+        raise slices.Failed(slices.last(slices.complaints(tenant)))
     after = json.loads(out.splitlines()[-1])
     slack = limit - books["used_bytes"]
     finest = full["finest_bytes"]

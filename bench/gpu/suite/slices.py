@@ -47,8 +47,7 @@ class Slice:
 
     def command(self, mode, *words):
         """For what runs beside tenants: pauses, resizes."""
-        return subprocess.Popen([self.setting.tool("pages"), mode, self.limits, *map(str, words)], stdout=subprocess.PIPE,
-                                stderr=subprocess.PIPE, text=True)
+        return start(self.setting, None, mode, self.limits, *words, program="pages")
 
 
 def start(setting, inside, *command, program="probe", **more):
@@ -57,17 +56,27 @@ def start(setting, inside, *command, program="probe", **more):
     if "image" in setting.tools and program == "probe":
         environment.setdefault("TW_GPU_IMAGE", setting.tools["image"])
     words = [setting.tool(program), *map(str, command)] if isinstance(program, str) else [*program, *map(str, command)]
-    return subprocess.Popen(words, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    errors = tempfile.TemporaryFile("w+", errors="replace")  # a pipe that nobody reads yet would stop a talkative tenant
+    process = subprocess.Popen(words, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True)
+    process.errors = errors
+    return process
+
+
+def complaints(process):
+    """What a tenant said on stderr."""
+    process.errors.seek(0)
+    return process.errors.read()
 
 
 def finish(process, timeout_s=60):
     """The JSON objects that a process printed. Missing for what the device lacks, Failed for everything else."""
     try:
-        out, err = process.communicate(timeout=timeout_s)
+        out, _ = process.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired:
         process.kill()
-        _, err = process.communicate()
-        raise Failed(f"not done within {timeout_s:.0f} s: {' '.join(map(str, process.args[1:4]))}; {last(err)}") from None
+        process.communicate()
+        raise Failed(f"not done within {timeout_s:.0f} s: {' '.join(map(str, process.args[1:4]))}; {last(complaints(process))}") from None
+    err = complaints(process)
     if err.strip():
         lines.say(f"{' '.join(map(str, process.args))}\n{err.strip()}")
     if process.returncode == NOT_THERE:
