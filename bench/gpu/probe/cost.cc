@@ -17,10 +17,11 @@ namespace {
 
 constexpr int kRounds = 500, kLeastRounds = 40;
 constexpr double kMostNs = 10e9;  // an allocation may take a driver long
-constexpr int kLaunches = 150, kPairs = 60,
-              kInfos = 200;  // per batch; the launch queue of a driver takes 1024
+// Calls per batch. Launches as many as the launch queue of a driver takes (1024), so that what is paid once per
+// stretch of launches is spread over as many as a busy program makes.
+constexpr int kLaunches = 800, kPairs = 60, kInfos = 200;
 constexpr int kWarm = 20;
-constexpr useconds_t kPauseUs = 1500;  // keeps the work far below the share that is given
+constexpr useconds_t kPauseUs = 3000;  // keeps the work far below the share that is given
 constexpr size_t kBytes = 2ull << 20;
 
 double clock_ns() {
