@@ -12,7 +12,6 @@
 #endif
 
 #define TW_EXPORT extern "C" __attribute__((visibility("default")))
-#define TW_TAIL_CALL __attribute__((musttail))
 
 using CUresult = int;
 using CUdevice = int;
