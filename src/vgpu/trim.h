@@ -75,7 +75,7 @@ inline int64_t take_feedback(tw_vgpu_device_usage& shared, const tw_vgpu_feedbac
   uint64_t trim = slow < least ? least : slow > most ? most : slow;
   trim = trim < kLowestTrim ? kLowestTrim : trim > kHighestTrim ? kHighestTrim : trim;
   tw_vgpu_store(&shared.trim_permille, trim);
-  const auto bound = static_cast<int64_t>(blur / 2 < kMostDriftNs ? blur / 2 : kMostDriftNs);
+  const auto bound = static_cast<int64_t>(blur / 4 < kMostDriftNs ? blur / 4 : kMostDriftNs);
   const int64_t drift = static_cast<int64_t>(tw_vgpu_load(&shared.drift_ns) + new_charged - new_busy);
   const int64_t kept = drift > bound ? bound : drift < -bound ? -bound : drift;
   tw_vgpu_store(&shared.drift_ns, static_cast<uint64_t>(kept));
