@@ -27,7 +27,7 @@ inline uint64_t bucket_wall_ns(uint64_t gpu_ns, uint32_t permille) {
 }
 
 inline uint32_t bucket_permille(uint32_t permille) {
-  return permille == 0 || permille > TW_VGPU_WHOLE ? TW_VGPU_WHOLE : permille;
+  return permille == 0 || permille > TW_VGPU_WHOLE ? uint32_t{TW_VGPU_WHOLE} : permille;
 }
 
 struct BucketGrant {

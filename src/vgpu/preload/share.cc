@@ -20,7 +20,7 @@ struct Waited {
 Waited g_waited[TW_VGPU_MAX_DEVICES];
 
 uint32_t permille_or_whole(uint32_t permille) {
-  return permille == 0 || permille > TW_VGPU_WHOLE ? TW_VGPU_WHOLE : permille;
+  return permille == 0 || permille > TW_VGPU_WHOLE ? uint32_t{TW_VGPU_WHOLE} : permille;
 }
 
 uint64_t waited_now(uint32_t device, uint64_t now_ns) {
