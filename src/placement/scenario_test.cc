@@ -2,12 +2,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <map>
-#include <sstream>
 
+#include "base/scenario_testing.h"
 #include "base/text.h"
 #include "base/units.h"
 #include "placement/placement.h"
@@ -15,42 +13,16 @@
 namespace tweendeck::placement {
 namespace {
 
-std::filesystem::path scenario_folder() {
-  const char* root = std::getenv("TWEENDECK_SOURCE_DIR");
-  return std::filesystem::path(root != nullptr ? root : ".") / "test/scenarios/placement";
+using scenario::Line;
+
+uint64_t bytes_of(const Line& line) {
+  return parse_bytes(line.text("memory", "0")).value();
 }
 
-// "device cpu0 memory=4Gi unhealthy" -> words {device, cpu0, unhealthy}, values {memory: 4Gi}. '_' stands for
-// a space.
-struct Line {
-  std::vector<std::string> words;
-  std::map<std::string, std::string> values;
-
-  explicit Line(const std::string& text) {
-    std::istringstream in(text);
-    for (std::string word; in >> word;) {
-      std::ranges::replace(word, '_', ' ');
-      const size_t equals = word.find('=');
-      if (equals == std::string::npos) {
-        words.push_back(word);
-      } else {
-        values[word.substr(0, equals)] = word.substr(equals + 1);
-      }
-    }
-  }
-  std::string text(const std::string& key, std::string otherwise = "") const {
-    const auto found = values.find(key);
-    return found == values.end() ? otherwise : found->second;
-  }
-  uint64_t bytes(const std::string& key) const { return parse_bytes(text(key, "0")).value(); }
-  uint32_t number(const std::string& key, uint32_t otherwise = 0) const {
-    return values.contains(key) ? static_cast<uint32_t>(std::stoul(text(key))) : otherwise;
-  }
-  bool has(const std::string& word) const { return std::ranges::find(words, word) != words.end(); }
-  Share share() const {
-    return {bytes("memory"), number("compute"), static_cast<int32_t>(number("priority"))};
-  }
-};
+Share share_of(const Line& line) {
+  return {bytes_of(line), static_cast<uint32_t>(line.number("compute")),
+          static_cast<int32_t>(line.number("priority"))};
+}
 
 class Runner {
  public:
@@ -58,7 +30,7 @@ class Runner {
   std::string run(const Line& line) {
     const std::string& verb = line.words.at(0);
     if (verb == "device") return add_device(line), "";
-    if (verb == "slice") return hold(line.words.at(1), line.text("device"), line.share()), "";
+    if (verb == "slice") return hold(line.words.at(1), line.text("device"), share_of(line)), "";
     if (verb == "stop") return stop(line.words.at(1)), "";
     if (verb == "claim") return claim(line);
     ADD_FAILURE() << "unknown verb " << verb;
@@ -73,7 +45,7 @@ class Runner {
     d.provider = line.text("provider", "cpu");
     d.vendor = line.text("vendor", "AMD");
     d.model = line.text("model", "AMD EPYC");
-    d.memory_bytes = line.bytes("memory");
+    d.memory_bytes = bytes_of(line);
     EXPECT_TRUE(parse_isolation(line.text("isolation", "kernel"), d.isolation));
     d.isolation_reason = parse_reason(line.text("because", "None")).value();
     d.health_reason = parse_reason(line.text("unhealthy", "None")).value();
@@ -97,8 +69,8 @@ class Runner {
   std::string claim(const Line& line) {
     Claim c;
     c.name = line.words.at(1);
-    c.count = line.number("count", 1);
-    c.share = line.share();
+    c.count = static_cast<uint32_t>(line.number("count", 1));
+    c.share = share_of(line);
     c.vendor = line.text("vendor");
     c.model = line.text("model");
     if (line.values.contains("on")) {
@@ -122,43 +94,16 @@ class Runner {
 class PlacementScenario : public testing::TestWithParam<std::filesystem::path> {};
 
 TEST_P(PlacementScenario, DecidesAsWritten) {
-  std::ifstream file(GetParam());
   Runner runner;
-  std::string text, answer;
-  for (int number = 1; std::getline(file, text); ++number) {
-    SCOPED_TRACE(GetParam().filename().string() + ":" + std::to_string(number));
-    const std::string_view line = trim(text);
-    if (line.empty() || line.front() == '#') continue;
-    if (line.starts_with("= ")) {
-      EXPECT_EQ(line.substr(2), answer);
-      answer.clear();
-      continue;
-    }
-    EXPECT_EQ(answer, "") << "the scenario does not say what it expects";
-    answer = runner.run(Line(std::string(line)));
-  }
-  EXPECT_EQ(answer, "") << "the scenario ends before it says what it expects";
-}
-
-std::vector<std::filesystem::path> scenarios() {
-  std::vector<std::filesystem::path> files;
-  std::error_code missing;
-  for (const auto& entry : std::filesystem::directory_iterator(scenario_folder(), missing)) {
-    if (entry.path().extension() == ".txt") files.push_back(entry.path());
-  }
-  std::ranges::sort(files);
-  return files;
+  scenario::run_file(GetParam(), [&runner](const Line& line) { return runner.run(line); });
 }
 
 TEST(PlacementScenarios, AreFound) {
-  EXPECT_GE(scenarios().size(), 15u) << "run by ctest or in the source folder";
+  EXPECT_GE(scenario::files_of("placement").size(), 15u) << "run by ctest or in the source folder";
 }
 
-INSTANTIATE_TEST_SUITE_P(All, PlacementScenario, testing::ValuesIn(scenarios()), [](const auto& scenario) {
-  std::string name = scenario.param.stem().string();
-  std::ranges::replace(name, '-', '_');
-  return name;
-});
+INSTANTIATE_TEST_SUITE_P(All, PlacementScenario, testing::ValuesIn(scenario::files_of("placement")),
+                         scenario::test_name);
 
 }  // namespace
 }  // namespace tweendeck::placement

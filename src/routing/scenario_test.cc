@@ -1,13 +1,10 @@
 // Runs test/scenarios/routing/*.txt; the format is told in test/scenarios/README.md.
 #include <gtest/gtest.h>
 
-#include <algorithm>
-#include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <map>
-#include <sstream>
 
+#include "base/scenario_testing.h"
 #include "base/text.h"
 #include "base/units.h"
 #include "routing/router.h"
@@ -15,32 +12,7 @@
 namespace tweendeck::routing {
 namespace {
 
-std::filesystem::path scenario_folder() {
-  const char* root = std::getenv("TWEENDECK_SOURCE_DIR");
-  return std::filesystem::path(root != nullptr ? root : ".") / "test/scenarios/routing";
-}
-
-struct Line {
-  std::vector<std::string> words;
-  std::map<std::string, std::string> values;
-
-  explicit Line(const std::string& text) {
-    std::istringstream in(text);
-    for (std::string word; in >> word;) {
-      const size_t equals = word.find('=');
-      if (equals == std::string::npos) {
-        words.push_back(word);
-      } else {
-        values[word.substr(0, equals)] = word.substr(equals + 1);
-      }
-    }
-  }
-  std::string text(const std::string& key, std::string otherwise = "") const {
-    const auto found = values.find(key);
-    return found == values.end() ? otherwise : found->second;
-  }
-  uint64_t number(const std::string& key) const { return std::stoull(text(key, "0")); }
-};
+using scenario::Line;
 
 EndpointState parse_state(const std::string& name) {
   for (EndpointState state : {EndpointState::Starting, EndpointState::Ready, EndpointState::Draining}) {
@@ -58,18 +30,17 @@ std::string prompt(const std::string& text) {
   return bytes;
 }
 
-// "Hi|Hello!|ok", with _ for spaces: the messages of a chat, the user's and the assistant's in turn.
+// "Hi|Hello!|ok": the messages of a chat, the user's and the assistant's in turn.
 std::string chat(const std::string& text, const std::string& system) {
   std::string bytes = "[";
-  auto add = [&](std::string_view role, std::string content) {
-    std::ranges::replace(content, '_', ' ');
+  auto add = [&](std::string_view role, std::string_view content) {
     bytes.append(bytes.size() > 1 ? "," : "").append(R"({"role":")").append(role);
     bytes.append(R"(","content":")").append(content).append("\"}");
   };
   if (!system.empty()) add("system", system);
   bool user = true;
   for (std::string_view part : split(text, '|')) {
-    add(user ? "user" : "assistant", std::string(part));
+    add(user ? "user" : "assistant", part);
     user = !user;
   }
   return bytes + "]";
@@ -79,7 +50,7 @@ class Runner {
  public:
   std::string run(const Line& line) {
     const std::string& verb = line.words.at(0);
-    const std::string name = line.words.size() > 1 ? line.words[1] : "";
+    const std::string name = line.word(1);
     if (verb == "router") return configure(line), "";
     if (verb == "deployed") return router_.set_deployed_models({name}), "";
     if (verb == "endpoint") return upsert(name, line), "";
@@ -152,43 +123,16 @@ class Runner {
 class RoutingScenario : public testing::TestWithParam<std::filesystem::path> {};
 
 TEST_P(RoutingScenario, DecidesAsWritten) {
-  std::ifstream file(GetParam());
   Runner runner;
-  std::string text, answer;
-  for (int number = 1; std::getline(file, text); ++number) {
-    SCOPED_TRACE(GetParam().filename().string() + ":" + std::to_string(number));
-    const std::string_view line = trim(text);
-    if (line.empty() || line.front() == '#') continue;
-    if (line.starts_with("= ")) {
-      EXPECT_EQ(line.substr(2), answer);
-      answer.clear();
-      continue;
-    }
-    EXPECT_EQ(answer, "") << "the scenario does not say what it expects";
-    answer = runner.run(Line(std::string(line)));
-  }
-  EXPECT_EQ(answer, "") << "the scenario ends before it says what it expects";
-}
-
-std::vector<std::filesystem::path> scenarios() {
-  std::vector<std::filesystem::path> files;
-  std::error_code missing;
-  for (const auto& entry : std::filesystem::directory_iterator(scenario_folder(), missing)) {
-    if (entry.path().extension() == ".txt") files.push_back(entry.path());
-  }
-  std::ranges::sort(files);
-  return files;
+  scenario::run_file(GetParam(), [&runner](const Line& line) { return runner.run(line); });
 }
 
 TEST(RoutingScenarios, AreFound) {
-  EXPECT_GE(scenarios().size(), 10u) << "run by ctest or in the source folder";
+  EXPECT_GE(scenario::files_of("routing").size(), 10u) << "run by ctest or in the source folder";
 }
 
-INSTANTIATE_TEST_SUITE_P(All, RoutingScenario, testing::ValuesIn(scenarios()), [](const auto& scenario) {
-  std::string name = scenario.param.stem().string();
-  std::ranges::replace(name, '-', '_');
-  return name;
-});
+INSTANTIATE_TEST_SUITE_P(All, RoutingScenario, testing::ValuesIn(scenario::files_of("routing")),
+                         scenario::test_name);
 
 }  // namespace
 }  // namespace tweendeck::routing
