@@ -147,12 +147,12 @@ def test_a_killed_daemon_leaves_the_program_alone_and_the_next_one_takes_over(de
 
 def test_limits_change_while_the_program_runs(deck):
     guest = Guest(deck, "mine", "--memory", "1Gi", "--compute", "30")
-    held = [guest.alloc(400 * MIB), guest.alloc(400 * MIB)]
-    assert guest.alloc(400 * MIB) == OUT_OF_MEMORY
+    held = [guest.alloc(350 * MIB), guest.alloc(350 * MIB)]
+    assert guest.alloc(350 * MIB) == OUT_OF_MEMORY
     deck.run("resize", "mine", "--memory", "2Gi", "--compute", "60")
-    assert guest.alloc(400 * MIB) > OUT_OF_MEMORY
+    assert guest.alloc(350 * MIB) > OUT_OF_MEMORY
 
-    deck.run("resize", "mine", "--memory", "512Mi")
+    deck.run("resize", "mine", "--memory", "640Mi")
     assert guest.alloc(MIB) == OUT_OF_MEMORY
     assert any(e["reason"] == "MemoryPressure" and e["subject"] == "mine" for e in deck.events())
     for one in held:
