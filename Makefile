@@ -32,9 +32,11 @@ stop:
 	@build/release/tweendeck down
 
 test: build
+	@scripts/setup --tests
 	@scripts/run-tests
 
 soak: build
+	@scripts/setup --tests
 	@scripts/run-tests --soak
 
 bench: build
