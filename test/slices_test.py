@@ -256,3 +256,19 @@ def test_many_resizes_under_load_are_in_force_at_once_and_never_passed(deck):
     delays = sorted(seen[limit] - at for limit, at in asked.items() if limit in seen)
     assert len(delays) == RESIZES, "every limit was in force"
     assert delays[-1] < EFFECTIVE_S and delays[len(delays) * 9 // 10] < 0.02, delays[-10:]
+
+
+def test_an_idle_device_is_borrowed_and_its_owner_gets_it_back(deck):
+    borrower = Guest(deck, "borrower", "--compute", "30", "--compute-max", "100")
+    owner = Guest(deck, "owner", "--compute", "70")
+    seconds = 4
+    alone = borrower("spin", [1_000_000], seconds, 20, 1) / 1000 / seconds
+    assert alone > 0.7, "far more than its own 30 % while nobody else works"
+    assert slice_named(deck, "borrower")["use"]["borrowed_ns"] > 0
+
+    borrower.send("spin", [1_000_000], seconds, 20, 1)
+    owned = owner("spin", [1_000_000], seconds, 20, 1) / 1000 / seconds
+    lent = borrower.answer() / 1000 / seconds
+    assert owned > 0.55, f"the owner has its share: {owned:.2f}, the borrower {lent:.2f}"
+    assert lent < 0.5
+    assert borrower.end() == 0 and owner.end() == 0

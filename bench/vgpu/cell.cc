@@ -254,8 +254,8 @@ std::expected<CellResult, std::string> run_in(const std::string& folder, const C
     slice.share.memory_bytes = kSliceMemoryBytes;
     slice.share.compute_percent = cell.caps[i];
     if (cell.borrow) slice.share.ceiling_percent = 100;
-    if (Status status = pages.write(slice, softgpu::uuid_text((*model)->info(0))); !status)
-      return std::unexpected(status.error().message);
+    if (const auto written = pages.write(slice, softgpu::uuid_text((*model)->info(0))); !written)
+      return std::unexpected(written.error().message);
     for (uint32_t process = 0; process < cell.processes; ++process) {
       if (!tenants.start(built, cell, i, rank++, model_path, pages))
         return std::unexpected(std::strerror(errno));

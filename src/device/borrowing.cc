@@ -119,6 +119,11 @@ std::vector<ShareGrant> Borrowing::decide(Nanos now, const std::vector<SliceActi
     rest = fill(rest, of, their);
   }
 
+  std::map<int32_t, Nanos> active_at;  // by priority
+  for (const SliceActivity& slice : slices) {
+    Nanos& latest = active_at[slice.priority];
+    latest = std::max(latest, slice.paused ? 0 : seen_[slice.id].active_at);
+  }
   std::vector<ShareGrant> grants(slices.size());
   busy_ = false;
   for (size_t i = 0; i < slices.size(); ++i) {
@@ -128,9 +133,14 @@ std::vector<ShareGrant> Borrowing::decide(Nanos now, const std::vector<SliceActi
     grant.borrowed_permille = grant.effective_permille > slices[i].floor_permille
                                   ? grant.effective_permille - slices[i].floor_permille
                                   : 0;
-    grant.wants_more = seen_[slices[i].id].wants_more;
+    const Seen& one = seen_[slices[i].id];
+    grant.wants_more = one.wants_more;
+    for (auto above = active_at.upper_bound(slices[i].priority); above != active_at.end(); ++above) {
+      const bool at_work = above->second != 0 && now - above->second < kYieldTo;
+      grant.yields = grant.yields || (at_work && one.use >= slices[i].floor_permille);
+    }
     const bool can_borrow = ceiling_of(slices[i]) > slices[i].floor_permille;
-    busy_ = busy_ || (grant.wants_more && can_borrow) || grant.borrowed_permille > 0;
+    busy_ = busy_ || (grant.wants_more && can_borrow) || grant.borrowed_permille > 0 || grant.yields;
   }
   return grants;
 }

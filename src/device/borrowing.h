@@ -28,6 +28,8 @@ namespace tweendeck::device {
 
 inline constexpr uint32_t kWholePermille = 1000;
 inline constexpr Nanos kBorrowPeriod = 5 * kMillisecond;  // between rounds while somebody borrows or waits
+inline constexpr Nanos kYieldTo =
+    2 * kBorrowPeriod;  // a higher priority counts as at work for so long after a sign of it
 inline constexpr Nanos kLendAfter = 100 * kMillisecond;  // how long a floor stays reserved that is not needed
 inline constexpr uint32_t kLeastHeadroomPermille = 20;   // above the use that was seen, at least
 inline constexpr uint32_t kHeadroomDivisor = 8;          // and this part of it
@@ -50,6 +52,7 @@ struct ShareGrant {
   uint32_t borrowed_permille = 0;   // of that, above its floor
   uint32_t reserve_permille = 0;    // part of its floor that was not lent
   bool wants_more = false;          // waited since the last round
+  bool yields = false;              // has had its floor while a slice of higher priority is at work
 };
 
 class Borrowing {

@@ -120,6 +120,18 @@ TEST(Borrowing, PausedAndFinishedSlicesLendAllAndNothingIsBusyWhenNobodyWants) {
   EXPECT_FALSE(bench.borrowing().is_busy());
 }
 
+TEST(Borrowing, WhoHasHadItsFloorYieldsToAHigherPriorityAtWork) {
+  Bench bench({made(200, 1000, 1, 0), made(300, 1000, 1, 5)});
+  bench.want(0, 1000);
+  EXPECT_FALSE(bench.rounds(200 * kMillisecond)[0].yields) << "nobody above it works";
+  bench.want(1, 100);
+  bench.round();
+  EXPECT_TRUE(bench.round()[0].yields);
+  EXPECT_FALSE(bench.round()[1].yields);
+  bench.want(1, 0);
+  EXPECT_FALSE(bench.rounds(4 * kBorrowPeriod)[0].yields);
+}
+
 TEST(Borrowing, TimeUsedOutsideOfSlicesIsNotLent) {
   Bench bench({made(300, 1000), made(300, 1000)});
   bench.want(0, 1000);

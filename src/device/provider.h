@@ -13,6 +13,7 @@
 
 #include "base/result.h"
 #include "base/types.h"
+#include "device/watch.h"
 
 namespace tweendeck::device {
 
@@ -68,6 +69,9 @@ class Provider {
   virtual Status unprepare(std::string_view slice_id) = 0;
 
   virtual Result<SliceUsage> usage(std::string_view slice_id) = 0;
+
+  // What its watch finds wrong now: tenants that got around their limits. Safe from any thread.
+  virtual std::vector<Finding> findings() const { return {}; }
 
   // Ids of all slices that exist on the machine for this state directory, whoever made them.
   virtual Result<std::vector<std::string>> prepared() = 0;

@@ -20,7 +20,8 @@
 namespace tweendeck::commands {
 namespace {
 
-constexpr timespec kHousekeepPeriod = {.tv_sec = 1, .tv_nsec = 0};
+constexpr timespec kWatchTick = {.tv_sec = 0, .tv_nsec = 100'000'000};
+constexpr Nanos kHousekeepPeriod = kSecond;
 constexpr int kWakeSignal = SIGUSR1;
 // A new daemon waits for this one: long answers are cut rather than the service.
 constexpr Nanos kReplaceDrain = 5 * kSecond;
@@ -112,8 +113,10 @@ Status run_daemon(daemon::DaemonConfig config,
   on_ready(summary);
 
   sigset_t signals = daemon_signals();
+  SystemClock clock;
+  Nanos housekept = clock.now();
   while (true) {
-    int number = sigtimedwait(&signals, nullptr, &kHousekeepPeriod);
+    int number = sigtimedwait(&signals, nullptr, &kWatchTick);
     if (number == SIGTERM || number == SIGINT) {
       log::info("Stopped by signal; replicas stay", {{"signal", number}, {"drain", format_duration(drain)}});
       end_on_next_signal();
@@ -125,7 +128,10 @@ Status run_daemon(daemon::DaemonConfig config,
       finish(**daemon, *request);
       return {};
     }
+    (*daemon)->watch();
+    if (clock.now() - housekept < kHousekeepPeriod) continue;
     (*daemon)->housekeep();
+    housekept = clock.now();
   }
 }
 

@@ -40,6 +40,7 @@ Result<daemon::DaemonConfig> config_of(const cli::Invocation& in) {
   config.soft_gpus = in.text("soft-gpus");
   config.engines = in.text("engine-dir");
   config.drain = in.duration("drain");
+  daemon::parse_tamper_policy(in.text("on-tampering"), config.on_tampering);
   config.environment = client::process_environment;
   return config;
 }
@@ -138,6 +139,11 @@ cli::Command up_command() {
                      .value = "FILE",
                      .help = "TLS private key (PEM)",
                      .complete = cli::Complete::File},
+                    {.name = "on-tampering",
+                     .kind = FlagKind::Choice,
+                     .fallback = "report",
+                     .help = "what to do about processes that get around the limits of their slice",
+                     .choices = {"report", "throttle", "stop"}},
                     {.name = "drain",
                      .kind = FlagKind::Duration,
                      .fallback = "30s",

@@ -187,14 +187,37 @@ Status Daemon::start_api() {
   return api_->start(socket_path_);
 }
 
+std::string Daemon::owner_of(const std::string& slice_id) {
+  for (const Slice& slice : devices_->broker().slices()) {
+    if (slice.id == slice_id && !slice.owner.empty()) return slice.owner;
+  }
+  return slice_id.empty() ? "devices" : slice_id;
+}
+
 void Daemon::record(const device::SliceEvent& event) {
-  controller_->record_event(event.slice_id.empty() ? "devices" : event.slice_id, event.reason,
-                            action_of(event.reason), event.message);
+  controller_->record_event(owner_of(event.slice_id), event.reason, action_of(event.reason), event.message);
 }
 
 void Daemon::record(const std::vector<LostRequestsEvent>& lost) {
   for (const LostRequestsEvent& event : lost)
     controller_->record_event(event.replica, event.reason, event.action, event.message);
+}
+
+void Daemon::watch() {
+  device::DeviceManager& manager = devices_->manager();
+  if (!watchman_) {
+    watchman_.emplace(config_.on_tampering,
+                      Watchman::Hands{.restrain = [&manager](const std::string& id,
+                                                             bool on) { return manager.restrain(id, on); },
+                                      .kill = kill_process});
+  }
+  const std::vector<device::Finding> findings = manager.findings();
+  registry_
+      .gauge("tweendeck_tampering_findings", "Tenants that are around their limits now, as the watch finds.",
+             {})
+      .set(static_cast<double>(findings.size()));
+  for (const Watchman::Told& told : watchman_->act(findings))
+    controller_->record_event(owner_of(told.slice_id), told.reason, told.action, told.message);
 }
 
 void Daemon::housekeep() {

@@ -23,6 +23,7 @@
 #include "app/daemon/install_paths.h"
 #include "app/daemon/lost_requests.h"
 #include "app/daemon/state_metrics.h"
+#include "app/daemon/watchman.h"
 #include "base/clock.h"
 #include "base/metrics.h"
 #include "net/control_server.h"
@@ -40,6 +41,7 @@ struct DaemonConfig {
   std::string soft_gpus;  // "2:H100-80G", "none", "" = as remembered
   std::string engines;    // "" = the shipped ones
   Nanos drain = serving::kDefaultDrain;
+  TamperPolicy on_tampering = TamperPolicy::Report;
   routing::gateway::GatewayConfig gateway;
   routing::RouterConfig router;
   cli::Environment environment;
@@ -66,6 +68,8 @@ class Daemon {
   ~Daemon();
 
   void housekeep();
+  // To be called kWatchTick apart: tells what the device's watches found and applies the policy.
+  void watch();
   std::optional<DaemonRequest> pending_request() const;
 
   // Down only: every deployment ends, running requests first; the drain is pending_request()'s, which a
@@ -96,6 +100,8 @@ class Daemon {
   void add_stream_routes();
   void refuse_changes(Nanos drain);
   void add_slice_routes();
+  // What `why` knows the slice by: its replica or program; "devices" for "".
+  std::string owner_of(const std::string& slice_id);
   void record(const device::SliceEvent& event);
   void record(const std::vector<LostRequestsEvent>& lost);
 
@@ -139,6 +145,7 @@ class Daemon {
 
   std::unique_ptr<serving::StateStore> store_;
   std::unique_ptr<Devices> devices_;
+  std::optional<Watchman> watchman_;
   std::optional<serving::EngineCatalog> catalog_;
   LostRequests lost_requests_;  // outlives the gateway, whose loop counts in it
   std::unique_ptr<routing::gateway::Gateway> gateway_;

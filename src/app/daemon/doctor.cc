@@ -106,6 +106,13 @@ std::vector<Finding> Daemon::findings() {
   }
   for (const Device& device : devices) look_at_device(device, findings);
   look_at_slices(devices, devices_->broker().slices(), findings);
+  for (const device::Finding& found : devices_->manager().findings()) {
+    findings.push_back(
+        {"error", found.slice_id.empty() ? "devices" : found.slice_id, found.reason, found.message,
+         found.slice_id.empty()
+             ? "run it with `tweendeck exec`, or stop it"
+             : "stop what runs in the slice; `tweendeck up --on-tampering` can do that by itself"});
+  }
   auto is_nvidia = [](const Device& device) { return device.provider == "nvidia"; };
   if (std::none_of(devices.begin(), devices.end(), is_nvidia)) {
     findings.push_back({"info", "nvidia", Reason::DriverMissing,

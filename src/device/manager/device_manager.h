@@ -33,6 +33,8 @@ struct SliceEvent {
   std::string message;
 };
 
+inline constexpr uint64_t kRestrainedCpuMilli = 20;  // of a CPU, for a slice that got around its limits
+
 class DeviceManager {
  public:
   // `groups` may be null: no cgroup can be written. Providers and groups must outlive the manager.
@@ -62,6 +64,12 @@ class DeviceManager {
 
   std::vector<SliceEntry> slices() const;
   Result<SliceUsage> usage(std::string_view slice_id) const;  // NotFound
+
+  // What the providers' watches find wrong now. Does not wait for operations that are under way.
+  std::vector<Finding> findings() const;
+  // Slows the processes of a slice down to kRestrainedCpuMilli, or lets them go again; by its cgroup, which
+  // outlives us harmlessly. Errors: CgroupUnavailable, NotFound, of the cgroup.
+  Status restrain(std::string_view slice_id, bool restrained);
 
   // To be called about once a second. Finishes operations that failed half-way, and where the kernel killed a
   // process for its slice's memory since the last call, kills what it left of that slice: an OutOfMemory

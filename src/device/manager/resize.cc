@@ -38,6 +38,29 @@ Result<Slice> DeviceManager::resize(std::string_view slice_id, const Share& shar
   return after;
 }
 
+std::vector<Finding> DeviceManager::findings() const {
+  std::vector<Finding> all;
+  for (const Provider* provider : providers_) {
+    std::vector<Finding> found = provider->findings();
+    all.insert(all.end(), found.begin(), found.end());
+  }
+  return all;
+}
+
+Status DeviceManager::restrain(std::string_view slice_id, bool restrained) {
+  std::lock_guard lock(mutex_);
+  const SliceEntry* entry = journal_.table().find(slice_id);
+  if (entry == nullptr || entry->state != SliceState::Prepared)
+    return fail(Reason::NotFound, fmt::format("slice {} does not exist", slice_id));
+  if (groups_ == nullptr) {
+    return fail(Reason::CgroupUnavailable, fmt::format("slice {} has no cgroup to slow it down by", slice_id),
+                "stop its processes, or use the policy `stop`");
+  }
+  const Result<std::vector<std::string>> applied =
+      groups_->create(slice_id, {.memory_bytes = 0, .cpu_milli = restrained ? kRestrainedCpuMilli : 0});
+  return applied ? Status() : fail(applied.error());
+}
+
 void DeviceManager::look_for_pressure(const std::string& slice_id, std::vector<SliceEvent>& events) {
   const SliceEntry* entry = journal_.table().find(slice_id);
   Provider* provider = entry == nullptr ? nullptr : provider_named(entry->provider);

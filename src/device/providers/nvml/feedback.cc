@@ -1,7 +1,6 @@
 #include "device/providers/nvml/feedback.h"
 
 #include <algorithm>
-#include <chrono>
 
 #include "device/providers/nvml/tenants.h"
 
@@ -26,36 +25,6 @@ UtilizationAccount::Round UtilizationAccount::add(const std::vector<Utilization>
   }
   last_us_ = newest;
   return round;
-}
-
-FeedbackLoop::FeedbackLoop(SlicePages pages, Feedback::Measure measure)
-    : feedback_(pages, std::move(measure)), presence_(std::move(pages)) {
-  thread_ = std::thread([this] { run(); });
-}
-
-FeedbackLoop::~FeedbackLoop() {
-  {
-    const std::lock_guard lock(mutex_);
-    stop_ = true;
-  }
-  wake_.notify_all();
-  thread_.join();
-}
-
-void FeedbackLoop::run() {
-  std::unique_lock lock(mutex_);
-  Nanos next_round = clock_.now();
-  while (!stop_) {
-    lock.unlock();
-    const Nanos now = clock_.now();
-    if (now >= next_round) {
-      feedback_.round(now);
-      next_round = now + Feedback::kPeriod;
-    }
-    const Nanos pause = presence_.look(now) ? Presence::kPeriod : Feedback::kPeriod;
-    lock.lock();
-    wake_.wait_for(lock, std::chrono::nanoseconds(pause), [this] { return stop_; });
-  }
 }
 
 // Pids of the slice's processes. A slot is written by tenants, so each owner is checked once against its
@@ -110,6 +79,7 @@ void Feedback::round(Nanos now) {
     if (!samples) continue;
     const UtilizationAccount::Round measured = account.add(*samples);
     if (!samples->empty() && seen_us == 0) continue;  // the first sample has no known period
+    if (observer_ && !samples->empty()) observer_(uuid, measured);
     for (const std::string& slice_id : slice_ids) {
       if (!samples->empty())
         publish(slice_id, measured, now);

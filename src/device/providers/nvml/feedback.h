@@ -6,18 +6,14 @@
 // process reports no memory.
 #pragma once
 
-#include <condition_variable>
 #include <functional>
 #include <map>
-#include <mutex>
 #include <set>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "base/clock.h"
 #include "device/providers/nvml/discovery.h"
-#include "device/providers/nvml/presence.h"
 #include "device/providers/nvml/slice_pages.h"
 
 namespace tweendeck::device::nvml {
@@ -52,32 +48,19 @@ class Feedback {
   Feedback(SlicePages pages, Measure measure) : pages_(std::move(pages)), measure_(std::move(measure)) {}
   void round(Nanos now);
 
+  // Is told what each round measured on each device, before the slices are.
+  using Observer = std::function<void(const std::string& uuid, const UtilizationAccount::Round& round)>;
+  void observe(Observer observer) { observer_ = std::move(observer); }
+
  private:
   std::set<uint32_t> members(const std::string& slice_id);
   void publish(const std::string& slice_id, const UtilizationAccount::Round& round, Nanos now);
 
   SlicePages pages_;
   Measure measure_;
+  Observer observer_;
   std::map<std::string, UtilizationAccount> accounts_;  // by device UUID
   std::map<std::string, std::set<Owner>> verified_;     // by slice: owners that were seen to map its page
-};
-
-// A thread that does so, and tells slices of each other, until destruction.
-class FeedbackLoop {
- public:
-  FeedbackLoop(SlicePages pages, Feedback::Measure measure);
-  ~FeedbackLoop();
-
- private:
-  void run();
-
-  Feedback feedback_;
-  Presence presence_;
-  SystemClock clock_;
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  bool stop_ = false;
-  std::thread thread_;
 };
 
 }  // namespace tweendeck::device::nvml

@@ -16,20 +16,27 @@ void Presence::find_slices(Nanos now) {
   }
 }
 
+PresenceDecision decide_presence(const std::vector<Nanos>& last_active, Nanos now) {
+  std::vector<bool> active;
+  for (const Nanos last : last_active) active.push_back(last > 0 && now - last <= Presence::kActiveFor);
+  const auto count = std::ranges::count(active, true);
+  PresenceDecision decision{.tell = {}, .busy = last_active.size() > 1 && count > 0};
+  for (const bool itself : active) decision.tell.push_back(count > (itself ? 1 : 0));
+  return decision;
+}
+
 bool Presence::look(Nanos now) {
   if (now - found_at_ >= kSlicesPeriod) find_slices(now);
   bool busy = false;
   for (const auto& [uuid, slice_ids] : slices_of_) {
     if (slice_ids.size() < 2) continue;
-    std::vector<bool> active;
-    for (const std::string& slice_id : slice_ids) {
-      const Result<Nanos> last = pages_.last_active(slice_id, now);
-      active.push_back(last && *last > 0 && now - *last <= kActiveFor);
-    }
-    const auto count = std::ranges::count(active, true);
-    busy = busy || count > 0;
+    std::vector<Nanos> last_active;
+    for (const std::string& slice_id : slice_ids)
+      last_active.push_back(pages_.last_active(slice_id, now).value_or(0));
+    const PresenceDecision decision = decide_presence(last_active, now);
+    busy = busy || decision.busy;
     for (size_t i = 0; i < slice_ids.size(); ++i) {
-      if (count > (active[i] ? 1 : 0)) pages_.write_others_active(slice_ids[i], now);
+      if (decision.tell[i]) pages_.write_others_active(slice_ids[i], now);
     }
   }
   return busy;

@@ -14,6 +14,14 @@
 
 namespace tweendeck::device::nvml {
 
+// Who of the slices of one device is to be told of the others, by when each was last active (0 = never). Pure.
+struct PresenceDecision {
+  std::vector<bool> tell;
+  bool busy = false;  // somebody is active beside others that may be
+};
+PresenceDecision decide_presence(const std::vector<Nanos>& last_active, Nanos now);
+
+// Rounds over the pages of a folder, opened anew each time; the daemon's loop has them open (slice_loop.h).
 class Presence {
  public:
   static constexpr Nanos kPeriod =

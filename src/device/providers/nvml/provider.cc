@@ -21,10 +21,13 @@ Result<const Api*> NvmlProvider::api() {
     Result<std::unique_ptr<Api>> loaded = load();
     if (!loaded) return fail(loaded.error());
     api_ = std::move(*loaded);
-    feedback_ = std::make_unique<FeedbackLoop>(
-        pages_, [nvml = api_.get()](const std::string& uuid, uint64_t since_us) {
-          return utilization(*nvml, uuid, since_us);
-        });
+    const Api* nvml = api_.get();
+    loop_ = std::make_unique<SliceLoop>(
+        pages_, SliceLoop::Driver{
+                    .utilization = [nvml](const std::string& uuid,
+                                          uint64_t since_us) { return utilization(*nvml, uuid, since_us); },
+                    .processes = [nvml](const std::string& uuid) { return nvml::processes(*nvml, uuid); }});
+    watching_ = loop_.get();
   }
   return api_.get();
 }
@@ -71,7 +74,11 @@ void NvmlProvider::show(const Shown& shown, Preparation& into) const {
 Result<Preparation> NvmlProvider::prepare(const Slice& slice) {
   const Result<Device> device = find(slice.device_id);
   if (!device) return fail(device.error());
-  if (Status status = pages_.write(slice, device->uuid); !status) return fail(status.error());
+  // The watch puts back limits that nobody here wrote; meanwhile it expects none.
+  loop_->forget(slice.id);
+  const Result<tw_vgpu_limit_set> written = pages_.write(slice, device->uuid);
+  if (!written) return fail(written.error());
+  loop_->expect_limits(slice.id, *written);
 
   Preparation preparation;
   preparation.isolation = device->isolation;
@@ -113,6 +120,7 @@ Status NvmlProvider::unprepare(std::string_view slice_id) {
   }
   if (Status status = kill_tenants(pids, pages_.usage_path(slice_id), kKillWait); !status) return status;
   peaks_.erase(std::string(slice_id));
+  if (loop_) loop_->forget(std::string(slice_id));
   return pages_.remove(slice_id);
 }
 
@@ -133,6 +141,15 @@ Result<SliceUsage> NvmlProvider::usage(std::string_view slice_id) {
   usage.paused_ns = reading->paused_ns;
   usage.borrowed_ns = reading->borrowed_ns;
   usage.launches = reading->launches;
+  const Result<tw_vgpu_limit_set> limits = pages_.limits(slice_id);
+  const Result<tw_vgpu_feedback> feedback = pages_.feedback(slice_id);
+  if (limits && feedback) {
+    const bool fresh = SystemClock().now() - static_cast<Nanos>(feedback->effective_stamp_ns) <=
+                       Nanos{TW_VGPU_EFFECTIVE_MAX_AGE_NS};
+    usage.effective_permille =
+        share_in_force(limits->devices[0].compute_floor_permille, limits->devices[0].compute_ceiling_permille,
+                       fresh ? static_cast<uint32_t>(feedback->effective_permille) : 0);
+  }
   usage.processes = static_cast<uint32_t>(reading->pids.size());
   std::array<uint64_t, TW_VGPU_KINDS>& peaks = peaks_[std::string(slice_id)];
   for (size_t kind = 0; kind < kKindNames.size(); ++kind) {
@@ -142,6 +159,11 @@ Result<SliceUsage> NvmlProvider::usage(std::string_view slice_id) {
                            reading->allocations_by_kind[kind]});
   }
   return usage;
+}
+
+std::vector<Finding> NvmlProvider::findings() const {
+  const SliceLoop* loop = watching_.load();
+  return loop == nullptr ? std::vector<Finding>{} : loop->findings();
 }
 
 Result<std::vector<std::string>> NvmlProvider::prepared() {

@@ -3,14 +3,15 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <map>
 #include <memory>
 #include <string>
 
 #include "device/provider.h"
 #include "device/providers/nvml/discovery.h"
-#include "device/providers/nvml/feedback.h"
 #include "device/providers/nvml/nvml_api.h"
+#include "device/providers/nvml/slice_loop.h"
 #include "device/providers/nvml/slice_pages.h"
 
 namespace tweendeck::device::nvml {
@@ -40,6 +41,7 @@ class NvmlProvider : public Provider {
   Status unprepare(std::string_view slice_id) override;
   Result<SliceUsage> usage(std::string_view slice_id) override;
   Result<std::vector<std::string>> prepared() override;
+  std::vector<Finding> findings() const override;
 
  protected:
   NvmlProvider(Identity identity, Options options, std::vector<Shown> extra)
@@ -65,8 +67,9 @@ class NvmlProvider : public Provider {
   SlicePages pages_;
   std::map<std::string, std::array<uint64_t, TW_VGPU_KINDS>> peaks_;  // memory by kind, as seen by usage()
   std::unique_ptr<Api> api_;
-  std::unique_ptr<XidWatch> xids_;          // uses api_
-  std::unique_ptr<FeedbackLoop> feedback_;  // uses api_; a thread
+  std::unique_ptr<XidWatch> xids_;             // uses api_
+  std::unique_ptr<SliceLoop> loop_;            // uses api_; a thread
+  std::atomic<SliceLoop*> watching_{nullptr};  // loop_, for other threads
 };
 
 }  // namespace tweendeck::device::nvml

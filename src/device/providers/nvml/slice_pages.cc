@@ -14,6 +14,8 @@
 #include <optional>
 #include <utility>
 
+#include "device/providers/nvml/guarded.h"
+
 namespace tweendeck::device::nvml {
 namespace {
 
@@ -202,6 +204,11 @@ std::optional<uint64_t> update_limits(const std::string& path, std::string_view 
   return (*page)->binding;
 }
 
+Error cut_short(const std::string& path) {
+  return {Reason::PageTampered, path + " was cut short by somebody in the slice",
+          "stop what runs in the slice"};
+}
+
 int hex_digit(char c) {
   if (c >= '0' && c <= '9') return c - '0';
   if (c >= 'a' && c <= 'f') return c - 'a' + 10;
@@ -242,8 +249,8 @@ std::string format_uuid(const uint8_t (&uuid)[16]) {
   return text;
 }
 
-Status SlicePages::write(const Slice& slice, std::string_view device_uuid) const {
-  if (Status status = check_id(slice.id); !status) return status;
+Result<tw_vgpu_limit_set> SlicePages::write(const Slice& slice, std::string_view device_uuid) const {
+  if (Status status = check_id(slice.id); !status) return fail(status.error());
   uint8_t uuid[16];
   if (!parse_uuid(device_uuid, uuid)) {
     return fail(Reason::InvalidArgument, "'" + std::string(device_uuid) + "' is not a GPU's UUID");
@@ -260,11 +267,14 @@ Status SlicePages::write(const Slice& slice, std::string_view device_uuid) const
     const Result<uint64_t> fresh = random_binding();
     if (!fresh) return fail(fresh.error());
     binding = *fresh;
-    if (Status status = create_limits(limits_path(slice.id), slice.id, set, *binding); !status) return status;
+    if (Status status = create_limits(limits_path(slice.id), slice.id, set, *binding); !status)
+      return fail(status.error());
   }
   const auto usage = Mapped<tw_vgpu_usage_page>::open(usage_path(slice.id), false);
-  if (!usage || !valid(**usage, *binding)) {
-    if (Status status = create_usage(usage_path(slice.id), *binding); !status) return status;
+  bool fits = false;
+  if (usage) guarded([&] { fits = valid(**usage, *binding); });
+  if (!fits) {
+    if (Status status = create_usage(usage_path(slice.id), *binding); !status) return fail(status.error());
   }
   const Result<tw_vgpu_limit_set> read_back = limits(slice.id);
   if (!read_back) return fail(read_back.error());
@@ -272,7 +282,7 @@ Status SlicePages::write(const Slice& slice, std::string_view device_uuid) const
     return fail(Reason::LimitsNotEnforced, limits_path(slice.id) + " does not hold what was written",
                 "check the disk");
   }
-  return {};
+  return set;
 }
 
 Status SlicePages::remove(std::string_view slice_id) const {
@@ -316,23 +326,29 @@ Result<UsageReading> SlicePages::usage(std::string_view slice_id) const {
   const tw_vgpu_usage_page& usage = **page;
   const tw_vgpu_device_usage& device = usage.devices[0];
   UsageReading reading;
-  tw_vgpu_memory_claimed(&usage, 0, &reading.memory_bytes);
-  reading.memory_peak_bytes = tw_vgpu_load(&device.memory_peak_bytes);
-  reading.charged_ns = tw_vgpu_load(&device.charged_ns);
-  reading.throttled_ns = tw_vgpu_load(&device.throttled_ns);
-  for (const uint64_t& count : device.refused) reading.refused += tw_vgpu_load(&count);
-  reading.paused_ns = tw_vgpu_load(&device.paused_ns);
-  reading.borrowed_ns = tw_vgpu_load(&device.borrowed_ns);
-  reading.launches = tw_vgpu_load(&device.launches);
-  for (size_t kind = 0; kind < TW_VGPU_KINDS; ++kind)
-    reading.allocations_by_kind[kind] = tw_vgpu_load(&device.allocations[kind]);
-  for (uint32_t i = 0; i < tw_vgpu_slot_bound(&usage); ++i) {
-    const uint64_t owner = tw_vgpu_load(&usage.slots[i].owner);
-    if (owner == 0) continue;
-    reading.pids.push_back(tw_vgpu_owner_pid(owner));
+  Owner owners[TW_VGPU_MAX_SLOTS];
+  uint32_t count = 0;
+  const bool whole = guarded([&] {
+    tw_vgpu_memory_claimed(&usage, 0, &reading.memory_bytes);
+    reading.memory_peak_bytes = tw_vgpu_load(&device.memory_peak_bytes);
+    reading.charged_ns = tw_vgpu_load(&device.charged_ns);
+    reading.throttled_ns = tw_vgpu_load(&device.throttled_ns);
+    for (const uint64_t& refused : device.refused) reading.refused += tw_vgpu_load(&refused);
+    reading.paused_ns = tw_vgpu_load(&device.paused_ns);
+    reading.borrowed_ns = tw_vgpu_load(&device.borrowed_ns);
+    reading.launches = tw_vgpu_load(&device.launches);
     for (size_t kind = 0; kind < TW_VGPU_KINDS; ++kind)
-      reading.used_by_kind[kind] += tw_vgpu_load(&usage.books[0][i].by_kind[kind]);
-  }
+      reading.allocations_by_kind[kind] = tw_vgpu_load(&device.allocations[kind]);
+    for (uint32_t i = 0; i < tw_vgpu_slot_bound(&usage); ++i) {
+      owners[count] = tw_vgpu_load(&usage.slots[i].owner);
+      if (owners[count] == 0) continue;
+      ++count;
+      for (size_t kind = 0; kind < TW_VGPU_KINDS; ++kind)
+        reading.used_by_kind[kind] += tw_vgpu_load(&usage.books[0][i].by_kind[kind]);
+    }
+  });
+  if (!whole) return fail(cut_short(usage_path(slice_id)));
+  for (uint32_t i = 0; i < count; ++i) reading.pids.push_back(tw_vgpu_owner_pid(owners[i]));
   return reading;
 }
 
@@ -346,23 +362,30 @@ Result<std::vector<Owner>> SlicePages::reclaim(std::string_view slice_id,
     return fail(system_error(errno, "cannot read /proc/self/ns/pid"));
   const Marks marks(usage_path(slice_id));
   std::vector<Owner> living;
-  for (uint32_t i = 0; i < tw_vgpu_slot_bound(page->get()); ++i) {
+  uint32_t bound = 0;
+  bool whole = guarded([&] { bound = tw_vgpu_slot_bound(page->get()); });
+  for (uint32_t i = 0; whole && i < bound; ++i) {
     uint64_t* word = &(*page)->slots[i].owner;
-    Owner owner = tw_vgpu_load(word);
+    Owner owner = 0;
+    uint64_t theirs = 0, marked = 0;
+    whole = guarded([&] {
+      marked = (*page)->slots[i].marked;
+      owner = tw_vgpu_load(word);
+      theirs = tw_vgpu_load(&(*page)->slots[i].pid_namespace);
+    });
     if (owner == 0) continue;
-    const tw_vgpu_slot& slot = (*page)->slots[i];
     const std::optional<bool> held = marks.held(i);
     // Without a mark the pid decides, and one of another namespace cannot be judged from here.
-    const uint64_t theirs = tw_vgpu_load(&slot.pid_namespace);
-    const bool lives = held && (*held || slot.marked != 0)
-                           ? *held
-                           : (theirs != 0 && theirs != name_space.st_ino) || alive(owner);
+    const bool lives =
+        held && (*held || marked != 0) ? *held : (theirs != 0 && theirs != name_space.st_ino) || alive(owner);
     if (lives) {
       living.push_back(owner);
     } else {
-      __atomic_compare_exchange_n(word, &owner, 0, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+      whole = guarded(
+          [&] { __atomic_compare_exchange_n(word, &owner, 0, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); });
     }
   }
+  if (!whole) return fail(cut_short(usage_path(slice_id)));
   return living;
 }
 
@@ -370,7 +393,11 @@ Result<Nanos> SlicePages::last_active(std::string_view slice_id, Nanos now) cons
   if (Status status = check_id(slice_id); !status) return fail(status.error());
   const auto page = Mapped<tw_vgpu_usage_page>::open(usage_path(slice_id), false);
   if (!page) return fail(page.error());
-  return static_cast<Nanos>(tw_vgpu_last_active_ns(&**page, 0, static_cast<uint64_t>(now)));
+  Nanos last = 0;
+  if (!guarded(
+          [&] { last = static_cast<Nanos>(tw_vgpu_last_active_ns(&**page, 0, static_cast<uint64_t>(now))); }))
+    return fail(cut_short(usage_path(slice_id)));
+  return last;
 }
 
 Status SlicePages::write_others_active(std::string_view slice_id, Nanos when) const {

@@ -46,8 +46,8 @@ class SlicePages {
   std::string usage_path(std::string_view slice_id) const { return folder(slice_id) + "/usage"; }
 
   // Makes or updates both pages and reads the limits back. Errors: InvalidArgument (id or UUID), DiskFull,
-  // IoError, PermissionDenied, LimitsNotEnforced (read back differs).
-  Status write(const Slice& slice, std::string_view device_uuid) const;
+  // IoError, PermissionDenied, LimitsNotEnforced (read back differs). Answers the limits in force.
+  Result<tw_vgpu_limit_set> write(const Slice& slice, std::string_view device_uuid) const;
   Status remove(std::string_view slice_id) const;
   Result<std::vector<std::string>> list() const;
 
