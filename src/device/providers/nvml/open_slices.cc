@@ -166,10 +166,12 @@ void OpenSlices::refresh() {
   broken_.clear();
   for (const std::string& id : *ids) {
     if (slices_.contains(id)) continue;
-    if (std::unique_ptr<OpenSlice> slice = OpenSlice::open(pages_, id))
+    if (std::unique_ptr<OpenSlice> slice = OpenSlice::open(pages_, id)) {
       slices_.emplace(id, std::move(slice));
-    else
+      ++opened_;
+    } else {
       broken_.push_back(id);
+    }
   }
 }
 

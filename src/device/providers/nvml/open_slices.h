@@ -78,11 +78,13 @@ class OpenSlices {
   const std::map<std::string, std::unique_ptr<OpenSlice>>& all() const { return slices_; }
   // Slices whose pages cannot be opened: they are being made or removed, or somebody took a page away.
   const std::vector<std::string>& broken() const { return broken_; }
+  uint64_t opened() const { return opened_; }  // how often a slice's pages were mapped
 
  private:
   const SlicePages& pages_;
   std::map<std::string, std::unique_ptr<OpenSlice>> slices_;
   std::vector<std::string> broken_;
+  uint64_t opened_ = 0;
 };
 
 }  // namespace tweendeck::device::nvml

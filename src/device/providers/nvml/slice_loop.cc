@@ -71,6 +71,7 @@ void SliceLoop::run() {
     lock.unlock();
     const Nanos until_next = round(clock_.now());
     cpu_ns_.store(thread_cpu_ns());
+    opened_.store(open_.opened());
     rounds_.fetch_add(1);
     lock.lock();
     wake_.wait_for(lock, std::chrono::nanoseconds(until_next), [this] { return stop_; });

@@ -55,12 +55,13 @@ class SliceLoop {
   void expect_limits(const std::string& slice_id, const tw_vgpu_limit_set& set);
   void forget(const std::string& slice_id);
 
-  // CPU time that the thread has used, and its rounds. Safe from any thread.
+  // CPU time that the thread has used, its rounds, and how often it mapped a slice's pages. Safe from any thread.
   struct Cost {
     uint64_t cpu_ns = 0;
     uint64_t rounds = 0;
+    uint64_t opened = 0;
   };
-  Cost cost() const { return {cpu_ns_.load(), rounds_.load()}; }
+  Cost cost() const { return {cpu_ns_.load(), rounds_.load(), opened_.load()}; }
 
  private:
   using ByDevice = std::map<std::string, std::vector<const OpenSlice*>>;
@@ -87,7 +88,7 @@ class SliceLoop {
   std::map<std::string, uint32_t> most_share_;        // by slice, that it might use since the last watch
   Nanos next_lend_ = 0, next_measure_ = 0, next_watch_ = 0;
 
-  std::atomic<uint64_t> cpu_ns_{0}, rounds_{0};
+  std::atomic<uint64_t> cpu_ns_{0}, rounds_{0}, opened_{0};
   mutable std::mutex mutex_;  // of what follows
   std::vector<Finding> findings_;
   std::map<std::string, tw_vgpu_limit_set> expected_;

@@ -158,22 +158,17 @@ TEST_F(SliceLoopTest, FindsAProcessWithoutASlotEvenBesideAForgedOne) {
   EXPECT_TRUE(wait_for([&] { return loop_->findings().empty(); }));
 }
 
-TEST_F(SliceLoopTest, CostsLittleWithManySlices) {
-  constexpr int kSlices = 64;
-  for (int i = 0; i < kSlices; ++i) make("s" + std::to_string(i), 1, 100);
+TEST_F(SliceLoopTest, MapsEachSliceOnceHoweverManyRoundsItTakes) {
+  constexpr uint64_t kSlices = 64;
+  for (uint64_t i = 0; i < kSlices; ++i) make("s" + std::to_string(i), 1, 100);
   auto* busy = map<tw_vgpu_usage_page>(pages_->usage_path("s0"));
   start();
   SystemClock clock;
-  const uint64_t before = loop_->cost().cpu_ns;
-  const Nanos started = clock.now();
   ASSERT_TRUE(wait_for([&] {
     tw_vgpu_store(&busy->devices[0].last_wait_ns, static_cast<uint64_t>(clock.now()));
     return loop_->cost().rounds > 100;
   }));
-  const double share =
-      static_cast<double>(loop_->cost().cpu_ns - before) / static_cast<double>(clock.now() - started);
-  RecordProperty("cpu_permille", static_cast<int>(share * 1000));
-  EXPECT_LT(share, 0.2) << "of one CPU; measured without sanitizers: 0.08";
+  EXPECT_EQ(loop_->cost().opened, kSlices) << "mapping pages anew each round is most of what a round costs";
   munmap(busy, sizeof(*busy));
 }
 
