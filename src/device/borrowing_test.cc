@@ -173,7 +173,9 @@ TEST(BorrowingProperties, NeverMoreThanTheWholeNeverLessThanWhatIsFree) {
       }
       EXPECT_LE(sum, kWholePermille) << seed;
       // Whole permille per slice are lost to rounding at most.
-      if (someone_short) EXPECT_GE(sum + grants.size(), kWholePermille) << seed << " step " << step;
+      if (someone_short) {
+        EXPECT_GE(sum + grants.size(), kWholePermille) << seed << " step " << step;
+      }
     }
   }
 }

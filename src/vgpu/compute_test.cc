@@ -124,14 +124,16 @@ TEST(Bucket, AgreesWithABalance) {
       balance = std::min(full, balance + rate * static_cast<double>(pass));
       const uint64_t least = random() % (3 * kMs), most = least + random() % (3 * kMs);
       const BucketGrant grant = bucket_take(&until, now, kBurstNs, least, most, permille);
-      if (balance > kRounding || balance < -kRounding)
+      if (balance > kRounding || balance < -kRounding) {
         ASSERT_EQ(grant.granted, balance > 0) << run << " " << step << " " << balance;
+      }
       if (!grant.granted) continue;
-      if (least > 0)
+      if (least > 0) {
         ASSERT_NEAR(
             static_cast<double>(grant.gpu_ns),
             std::clamp(balance, static_cast<double>(least), static_cast<double>(std::max(least, most))),
             kRounding);
+      }
       balance -= static_cast<double>(grant.gpu_ns);
     }
   }
@@ -279,7 +281,9 @@ TEST(Trim, NoiseOfThePeriodsEdgesDoesNotAddUp) {
     const int64_t blur = static_cast<int64_t>(random() % (20 * kMs));
     slice.period(50 * kMs, static_cast<uint64_t>(50 * static_cast<int64_t>(kMs) + blur - carried), 700);
     carried = blur;
-    if (i > 20) EXPECT_NEAR(static_cast<double>(trim_of(slice.shared)), 1000, 80) << i;
+    if (i > 20) {
+      EXPECT_NEAR(static_cast<double>(trim_of(slice.shared)), 1000, 80) << i;
+    }
   }
 }
 
