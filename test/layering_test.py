@@ -20,6 +20,8 @@ def test_the_tree_keeps_its_layers():
 @pytest.mark.parametrize("path, line", [
     ("src/placement/x.cc", '#include "routing/router.h"'),
     ("src/placement/x.cc", "#include <sys/socket.h>"),
+    ("src/placement/cluster/x.cc", "#include <chrono>"),
+    ("src/placement/queue/x.h", '#include "placement/policy/policy.h"'),
     ("src/routing/x.h", '#include "net/json.h"'),
     ("src/routing/gateway/x.cc", '#include "serving/types.h"'),
     ("src/base/x.h", '#include "net/json.h"'),
