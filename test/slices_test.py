@@ -88,7 +88,11 @@ def test_a_program_runs_in_its_slice_and_its_exit_code_comes_back(deck):
 
     assert deck.run("exec", "--", "sh", "-c", "exit 7", check=False).returncode == 7
     assert deck.run("exec", "--", "sh", "-c", "kill -9 $$", check=False).returncode == 128 + 9
-    assert deck.run("exec", "--", "/nonexistent", check=False).returncode == 127
+    missing = deck.run("exec", "--", "/nonexistent", check=False)
+    assert missing.returncode == 127
+    assert "cannot run /nonexistent" in missing.stderr and "[NotFound]" in missing.stderr and "hint: check the path" in missing.stderr
+    folder = deck.run("exec", "--", "/tmp", check=False)
+    assert folder.returncode == 126 and "[PermissionDenied]" in folder.stderr and "hint: it is a folder" in folder.stderr
     assert deck.json("slices")["slices"] == []
 
 

@@ -8,8 +8,7 @@ import textwrap
 import pytest
 
 from conftest import BUILD, ROOT
-from softgpu_clients_test import WORKER
-from vgpu_harness import LIBRARY, MIB, OUT_OF_MEMORY, OWN, SYSTEM_NOT_READY, TENANT, gpu, make  # noqa: F401
+from vgpu_harness import LIBRARY, MIB, OUT_OF_MEMORY, OWN, TENANT, gpu, make, script  # noqa: F401
 from vgpu_paths import PATHS, UNIT
 
 UNCLASSIFIED_OFFSET = 40  # of the counter in the usage page
@@ -78,84 +77,6 @@ def test_a_handle_imported_from_oneself_does_not_count_twice(make):
         print(counts, handle.value == twin.value)"""
     counts, same = script(slice_of, "-c", textwrap.dedent(code), str(TENANT.parent)).strip().rsplit(" ", 1)
     assert json.loads(counts) == ([UNIT, UNIT, 0] if same == "True" else [UNIT, 0, 0])
-
-
-def script(slice_of, *command):
-    run = subprocess.run([sys.executable, *command], env=slice_of.environment(), capture_output=True, text=True, timeout=120)
-    assert run.returncode == 0, run.stdout + run.stderr
-    return run.stdout
-
-
-@pytest.fixture
-def busy(make):
-    """Two slices of a card with a process each: (slice, worker of it, worker of the other)."""
-    slices = [make(1024 * MIB), make(4096 * MIB)]
-    workers = []
-    for one, size in zip(slices, (300 * MIB, 2000 * MIB)):
-        workers.append(subprocess.Popen([sys.executable, "-c", WORKER, str(size)], env=one.environment(), text=True,
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE))
-        assert workers[-1].stdout.readline() == "ready\n"
-    yield slices[0], *workers
-    for worker in workers:
-        worker.kill()
-        worker.wait()
-        worker.stdin.close()
-        worker.stdout.close()
-
-
-def test_nvml_lists_the_processes_of_the_slice(busy):
-    pytest.importorskip("pynvml")
-    slice_of, mine, _ = busy
-    shown = json.loads(script(slice_of, "-c", textwrap.dedent("""
-        import json, pynvml as n
-        n.nvmlInit()
-        h = n.nvmlDeviceGetHandleByIndex(0)
-        lists = [f(h) for f in (n.nvmlDeviceGetComputeRunningProcesses, n.nvmlDeviceGetComputeRunningProcesses_v2,
-                                n.nvmlDeviceGetGraphicsRunningProcesses)]
-        try: samples = [s.pid for s in n.nvmlDeviceGetProcessUtilization(h, 0)]
-        except n.NVMLError as error: samples = error.value
-        m = n.nvmlDeviceGetMemoryInfo(h)
-        print(json.dumps([[[(p.pid, p.usedGpuMemory) for p in l] for l in lists], samples, [m.total, m.used]]))""")))
-    own = [[mine.pid, 300 * MIB + OWN]]
-    assert shown[0] == [own, own, []]
-    assert shown[1] in ([mine.pid], 6)  # sampled six times a second; none yet is "not found"
-    assert shown[2] == [1024 * MIB + OWN, 300 * MIB + OWN]
-
-
-def test_nvitop_shows_the_slice(busy):
-    pytest.importorskip("nvitop")
-    slice_of, mine, other = busy
-    text = script(slice_of, "-m", "nvitop", "--once")
-    assert str(mine.pid) in text and str(other.pid) not in text
-    assert "558.0MiB / 1282MiB" in " ".join(text.split()), text
-
-
-def test_gpustat_shows_the_slice(busy):
-    pytest.importorskip("gpustat")
-    slice_of, mine, _ = busy
-    shown = json.loads(script(slice_of, "-m", "gpustat", "--json"))["gpus"][0]
-    assert (shown["memory.used"], shown["memory.total"]) == (558, 1282)
-    assert [(p["pid"], p["gpu_memory_usage"]) for p in shown["processes"]] == [(mine.pid, 558)]
-
-
-def test_cuda_bindings_is_limited(make):
-    pytest.importorskip("cuda.bindings.driver")
-    slice_of = make(16 * UNIT)
-    code = """
-        from cuda.bindings import driver as d
-        def check(result):
-            assert result[0] == d.CUresult.CUDA_SUCCESS, result
-            return result[1] if len(result) > 1 else None
-        check(d.cuInit(0))
-        check(d.cuCtxSetCurrent(check(d.cuDevicePrimaryCtxRetain(check(d.cuDeviceGet(0))))))
-        check(d.cuModuleLoadData(b"tw_spin"))
-        def fill(call):
-            count = 0
-            while count < 64 and call()[0] == d.CUresult.CUDA_SUCCESS: count += 1
-            return count
-        counts = [fill(lambda: d.cuMemAlloc(2 << 20)), int(check(d.cuDeviceTotalMem(0)))]
-        print(counts)"""
-    assert json.loads(script(slice_of, "-c", textwrap.dedent(code))) == [16, 16 * UNIT + OWN]
 
 
 def test_the_software_gpus_driver_is_fully_classified():

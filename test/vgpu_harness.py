@@ -123,6 +123,13 @@ class Tenant:
         self.process.wait()
 
 
+def script(slice_of, *command):
+    """What a Python program inside the slice prints."""
+    run = subprocess.run([sys.executable, *command], env=slice_of.environment(), capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stdout + run.stderr
+    return run.stdout
+
+
 @pytest.fixture
 def gpu(tmp_path):
     return Gpu(tmp_path)

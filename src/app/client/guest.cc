@@ -9,8 +9,10 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <string_view>
 
 extern char** environ;
@@ -36,16 +38,22 @@ sigset_t watched() {
   return set;
 }
 
-// In the child. Tells over `report` why it could not become the program.
+// Why the child could not become the program, as it tells over the pipe.
+struct Failure {
+  enum class At : uint8_t { Cgroup, Program } at;
+  int error;
+};
+
+// In the child. An error here leaves nobody to tell it to but the parent that waits for it.
 [[noreturn]] void become(const Guest& guest, const std::vector<int>& groups, const sigset_t& mask,
                          pid_t parent, int report) {
-  int error = 0;
+  Failure failure{Failure::At::Cgroup, 0};
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) _exit(kCannotRun);  // it ended before we asked
   for (const int group : groups) {
-    if (write(group, "0", 1) != 1) error = errno;
+    if (write(group, "0", 1) != 1) failure.error = errno;
   }
-  if (error == 0) {
+  if (failure.error == 0) {
     sigprocmask(SIG_SETMASK, &mask, nullptr);
     std::vector<std::string> ours;
     for (char** entry = environ; *entry != nullptr; ++entry) ours.emplace_back(*entry);
@@ -56,10 +64,31 @@ sigset_t watched() {
     for (const std::string& word : guest.words) words.push_back(const_cast<char*>(word.c_str()));
     words.push_back(nullptr);
     execvpe(words[0], words.data(), variables.data());
-    _exit(errno == ENOENT ? kNotThere : kCannotRun);
+    failure = {Failure::At::Program, errno};
   }
-  if (write(report, &error, sizeof(error)) != sizeof(error)) _exit(kCannotRun);
-  _exit(kCannotRun);
+  if (write(report, &failure, sizeof(failure)) != sizeof(failure)) _exit(kCannotRun);
+  _exit(failure.error == ENOENT ? kNotThere : kCannotRun);
+}
+
+std::string hint_for(const std::string& program, int error) {
+  std::error_code ignored;
+  const bool is_path = program.find('/') != std::string::npos;
+  if (error == ENOENT && !is_path) return "no folder of PATH has it; check the name or give its path";
+  if (error == ENOENT && std::filesystem::exists(program, ignored))
+    return "the file is there, what runs it is not: see the interpreter in its first line, or its loader";
+  if (error == ENOENT) return "check the path; a relative one starts where exec was called";
+  if (error == EACCES && std::filesystem::is_directory(program, ignored))
+    return "it is a folder; name a program";
+  if (error == EACCES) return "make it executable: chmod +x";
+  if (error == E2BIG) return "pass fewer or shorter arguments";
+  return "";
+}
+
+Error not_started(const std::string& program, int error) {
+  Error result = system_error(error, "cannot run " + program);
+  if (error == ENOENT) result.reason = Reason::NotFound;
+  result.hint = hint_for(program, error);
+  return result;
 }
 
 // Passes signals on until the child has ended. Those of the terminal reach its whole foreground group anyway.
@@ -100,7 +129,7 @@ std::vector<std::string> guest_environment(const std::vector<std::string>& ours,
   return result;
 }
 
-Result<int> run_guest(const Guest& guest) {
+Result<GuestEnd> run_guest(const Guest& guest) {
   if (guest.words.empty()) return fail(Reason::InvalidArgument, "no program to run", "name one after --");
   std::vector<int> groups;
   for (const std::string& path : guest.cgroup_procs) {
@@ -130,19 +159,24 @@ Result<int> run_guest(const Guest& guest) {
   const int fork_error = errno;
   close(report[1]);
   close_all(groups);
-  Result<int> code = 0;
-  int error = 0;
+  Result<GuestEnd> end = GuestEnd{};
   if (child < 0) {
-    code = fail(system_error(fork_error, "cannot start " + guest.words[0]));
+    end = fail(system_error(fork_error, "cannot start " + guest.words[0]));
   } else {
-    const bool refused = read(report[0], &error, sizeof(error)) == sizeof(error);
-    code = wait_for(child, signals);
-    if (refused) code = fail(system_error(error, "cannot enter the slice's cgroup"));
+    // A program that starts closes the pipe.
+    Failure failure{};
+    const bool failed = read(report[0], &failure, sizeof(failure)) == sizeof(failure);
+    end->code = wait_for(child, signals);
+    if (failed && failure.at == Failure::At::Program) {
+      end->not_started = not_started(guest.words[0], failure.error);
+    } else if (failed) {
+      end = fail(system_error(failure.error, "cannot enter the slice's cgroup"));
+    }
   }
   close(report[0]);
   close(signals);
   sigprocmask(SIG_SETMASK, &before, nullptr);
-  return code;
+  return end;
 }
 
 }  // namespace tweendeck::client

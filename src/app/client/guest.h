@@ -3,6 +3,7 @@
 // behind. One guest per process: signals are process-wide.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,9 +18,14 @@ struct Guest {
   std::vector<std::string> cgroup_procs;  // files that its pid is written to before it runs
 };
 
-// Runs it to its end. Answers its exit code, 128 + N when signal N ended it, 126 or 127 when it cannot be
-// run. Errors: InvalidArgument (no program), IoError, PermissionDenied (cgroup).
-Result<int> run_guest(const Guest& guest);
+struct GuestEnd {
+  int code =
+      0;  // its exit code, 128 + N when signal N ended it, 127 when it is not found, 126 when it cannot be run
+  std::optional<Error> not_started;  // why, for 126 and 127 that are not the program's own
+};
+
+// Runs it to its end. Errors: InvalidArgument (no program), IoError, PermissionDenied (cgroup).
+Result<GuestEnd> run_guest(const Guest& guest);
 
 // The environment of the guest: `ours` ("NAME=value") with the slice's variables in it.
 std::vector<std::string> guest_environment(const std::vector<std::string>& ours,

@@ -88,13 +88,15 @@ Result<int> run(const cli::Invocation& in, cli::Output& output) {
         fmt::format("slice {}: {} of {}{}, isolation {}", name, show_share(slice), text_of(slice, "device"),
                     grant->json["simulated"].bool_or(false) ? " (simulated)" : "", show_isolation(slice)));
   }
-  Result<int> code = client::run_guest(guest_of(grant->json, in.args()));
+  Result<client::GuestEnd> end = client::run_guest(guest_of(grant->json, in.args()));
+  if (end && end->not_started) output.error(*end->not_started);
   // A daemon that is gone, or that has taken the slice back already, changes nothing for the program's
   // result.
   Result<client::ApiAnswer> released = api->call("DELETE", "/v1/slices/" + net::url_encode(name));
   if (!released && released.error().reason != Reason::DaemonUnreachable)
     output.note(fmt::format("the slice was not given back: {}", released.error().message));
-  return code;
+  if (!end) return fail(end.error());
+  return end->code;
 }
 
 }  // namespace
@@ -105,9 +107,10 @@ cli::Command exec_command() {
       .group = kGroupServe,
       .summary = "Run any CUDA program inside a slice of a GPU of this machine",
       .about =
-          "The daemon makes the slice; it is given back when the program ends, or when this command or the "
-          "daemon "
-          "is killed.\nSignals go to the program and its exit code comes back.",
+          "The daemon makes the slice; it is given back when the program ends or this command is killed, "
+          "which "
+          "ends the program.\nWhen the daemon is killed, the program goes on within its limits and the next "
+          "daemon takes the slice over.\nSignals go to the program and its exit code comes back.",
       .args = {{.name = "PROGRAM", .help = "the program and its arguments, after --", .rest = true}},
       .flags = {{.name = "memory", .kind = cli::FlagKind::Bytes, .fallback = "1Gi", .help = "device memory"},
                 {.name = "compute",
