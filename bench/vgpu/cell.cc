@@ -13,11 +13,11 @@
 #include <filesystem>
 #include <map>
 
-#include "bench/vgpu/lending.h"
 #include "device/providers/nvml/discovery.h"
 #include "device/providers/nvml/feedback.h"
+#include "device/providers/nvml/lender.h"
 #include "device/providers/nvml/nvml_api.h"
-#include "device/providers/nvml/presence.h"
+#include "device/providers/nvml/open_slices.h"
 #include "device/providers/nvml/slice_pages.h"
 #include "softgpu/host.h"
 #include "softgpu/model/cards.h"
@@ -143,24 +143,29 @@ std::vector<uint64_t> busy_ns(softgpu::Model& model, const Tenants& tenants, siz
 // The node's part, as the daemon's thread does it.
 class Node {
  public:
-  Node(const nvml::SlicePages& pages, const std::vector<std::string>& slice_ids,
-       nvml::Feedback::Measure measure)
-      : feedback_(pages, std::move(measure)), presence_(pages), lending_(pages, slice_ids) {}
-
-  void round(uint64_t now_ns) {
-    const auto now = static_cast<Nanos>(now_ns);
-    if (now_ns % nvml::Feedback::kPeriod == 0) feedback_.round(now);
-    presence_.look(now);
-    lending_.round(now);
+  Node(const nvml::SlicePages& pages, nvml::Feedback::Measure measure)
+      : open_(pages), feedback_(pages, std::move(measure)) {
+    open_.refresh();
   }
-  static constexpr uint64_t kPeriodNs = Lending::kPeriod;
+
+  // What is due by then; answers when something is due next.
+  uint64_t round(uint64_t now_ns) {
+    const auto now = static_cast<Nanos>(now_ns);
+    if (now >= next_feedback_) {
+      feedback_.round(now);
+      next_feedback_ = now + nvml::Feedback::kPeriod;
+    }
+    if (now >= next_lend_) next_lend_ = now + lender_.round(now, open_.all(), {});
+    return static_cast<uint64_t>(std::min(next_feedback_, next_lend_));
+  }
 
  private:
+  nvml::OpenSlices open_;
   nvml::Feedback feedback_;
-  nvml::Presence presence_;
-  Lending lending_;
+  nvml::Lender lender_;
+  Nanos next_feedback_ = nvml::Feedback::kPeriod;
+  Nanos next_lend_ = device::kBorrowPeriod;
 };
-static_assert(nvml::Feedback::kPeriod % Node::kPeriodNs == 0 && nvml::Presence::kPeriod == Node::kPeriodNs);
 
 // Busy time of each slice at certain moments.
 using Looks = std::map<uint64_t, std::vector<uint64_t>>;
@@ -214,11 +219,11 @@ CellResult summarise(const Cell& cell, const Looks& looks) {
 std::expected<CellResult, std::string> watch(softgpu::Model& model, softgpu::Client& clock, Node& node,
                                              const Tenants& tenants, const Cell& cell) {
   Looks looks = moments_of(cell);
-  uint64_t next_round = Node::kPeriodNs;
+  uint64_t next_round = 0;
   for (auto& [at, busy] : looks) {
-    for (; next_round <= at; next_round += Node::kPeriodNs) {
+    while (next_round <= at) {
       clock.sleep_until(next_round);
-      node.round(next_round);
+      next_round = node.round(next_round);
     }
     clock.sleep_until(at);
     if (!tenants.all_run()) return std::unexpected("a tenant ended; what it said is above");
@@ -246,11 +251,10 @@ std::expected<CellResult, std::string> run_in(const std::string& folder, const C
 
   const nvml::SlicePages pages(folder + "/pages");
   Tenants tenants;
-  std::vector<std::string> slice_ids;
   uint64_t rank = kNodeRank + 1;
   for (size_t i = 0; i < cell.caps.size(); ++i) {
     Slice slice;
-    slice.id = slice_ids.emplace_back(std::to_string(i));
+    slice.id = std::to_string(i);
     slice.share.memory_bytes = kSliceMemoryBytes;
     slice.share.compute_percent = cell.caps[i];
     if (cell.borrow) slice.share.ceiling_percent = 100;
@@ -261,7 +265,7 @@ std::expected<CellResult, std::string> run_in(const std::string& folder, const C
         return std::unexpected(std::strerror(errno));
     }
   }
-  Node node(pages, slice_ids, [&](const std::string& uuid, uint64_t since_us) {
+  Node node(pages, [&](const std::string& uuid, uint64_t since_us) {
     return nvml::utilization(**api, uuid, since_us);
   });
   auto clock = (*model)->attach({.name = "node", .rank = kNodeRank});

@@ -83,13 +83,4 @@ class Borrowing {
   bool busy_ = false;
 };
 
-// What the library makes of a grant that is not too old. One definition, for tests and simulation.
-inline uint32_t share_in_force(uint32_t floor_permille, uint32_t ceiling_permille,
-                               uint32_t effective_permille) {
-  const uint32_t ceiling =
-      ceiling_permille == 0 || ceiling_permille > kWholePermille ? kWholePermille : ceiling_permille;
-  const uint32_t lent = effective_permille < ceiling ? effective_permille : ceiling;
-  return lent > floor_permille ? lent : floor_permille;
-}
-
 }  // namespace tweendeck::device

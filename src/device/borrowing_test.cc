@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "vgpu/page.h"
+
 namespace tweendeck::device {
 namespace {
 
@@ -22,7 +24,8 @@ class Bench {
     now_ += kBorrowPeriod;
     for (size_t i = 0; i < slices_.size(); ++i) {
       const uint32_t lent = grants_.empty() ? 0 : grants_[i].effective_permille;
-      const uint32_t share = share_in_force(slices_[i].floor_permille, slices_[i].ceiling_permille, lent);
+      const uint32_t share =
+          tw_vgpu_share_in_force(slices_[i].floor_permille, slices_[i].ceiling_permille, lent);
       slices_[i].charged_ns += kBorrowPeriod / kWholePermille * std::min(demand_[i], share);
       if (demand_[i] > share) slices_[i].throttled_ns += kBorrowPeriod / 2;
     }

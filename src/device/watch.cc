@@ -6,15 +6,15 @@
 #include <tuple>
 
 #include "base/units.h"
+#include "vgpu/page.h"
 
 namespace tweendeck::device {
 namespace {
 
-constexpr uint32_t kWhole = 1000;
-constexpr uint32_t kCurrentAbi = 1;
-constexpr Nanos kBurst = 20 * kMillisecond;  // credit of an idle slice
-constexpr Nanos kIsTold = 10 * kSecond;      // one write is one event, not a flicker
-constexpr uint64_t kLeastPart = 4;           // charged at least this part of what the driver saw
+constexpr uint32_t kWhole = TW_VGPU_WHOLE;
+constexpr Nanos kMostCredit = Nanos{TW_VGPU_BURST_NS} + TW_VGPU_MOST_WAITED_NS;
+constexpr Nanos kIsTold = 10 * kSecond;  // one write is one event, not a flicker
+constexpr uint64_t kLeastPart = 4;       // charged at least this part of what the driver saw
 
 bool is_limited(uint32_t permille) {
   return permille > 0 && permille < kWhole;
@@ -50,10 +50,10 @@ void Watch::look_at_process(const WatchedProcess& process, std::vector<Finding>&
         fmt::format("process {} of slice {} holds {} as the driver counts, its books say {}", process.pid,
                     process.slice, format_bytes(process.driver_bytes), format_bytes(process.booked_bytes)));
   }
-  if (process.library_abi != kCurrentAbi) {
+  if (process.library_abi != TW_VGPU_ABI) {
     suspect(Reason::LibraryStale,
             fmt::format("process {} of slice {} has a vgpu library of page version {}, this node's is {}",
-                        process.pid, process.slice, process.library_abi, kCurrentAbi));
+                        process.pid, process.slice, process.library_abi, int{TW_VGPU_ABI}));
   }
 }
 
@@ -112,7 +112,7 @@ void Watch::look_at_slice(Nanos now, const WatchedSlice& slice, std::vector<Find
   }
   // A charge moves the bucket by charge / share, and nothing moves it back but what was charged too early.
   const uint64_t scale = is_limited(slice.bucket_permille) ? slice.bucket_permille : share;
-  const auto started = static_cast<uint64_t>(std::max<Nanos>(0, first.at - kBurst));
+  const auto started = static_cast<uint64_t>(std::max<Nanos>(0, first.at - kMostCredit));
   const uint64_t due = std::max(first.slice.share_used_until_ns, started) + charged * kWhole / scale;
   if (scaled_alike && charged > 0 &&
       slice.share_used_until_ns + static_cast<uint64_t>(kBucketSlack) + charged / 2 < due) {

@@ -14,7 +14,7 @@
 
 namespace tweendeck::vgpu {
 
-inline constexpr uint64_t kBurstNs = 10'000'000;  // of wall time
+inline constexpr uint64_t kBurstNs = TW_VGPU_BURST_NS;
 
 // Nanoseconds until the next launch may go; 0 = now.
 inline uint64_t bucket_wait_ns(const uint64_t* until_word, uint64_t now_ns) {

@@ -50,6 +50,8 @@ enum {
   TW_VGPU_WHOLE = 1000,                    /* compute is in permille of the device */
   TW_VGPU_EFFECTIVE_MAX_AGE_NS = 50000000, /* a lent share that is older has been called back */
   TW_VGPU_YIELD_MAX_NS = 20000000,         /* a launch yields no longer than this at a time */
+  TW_VGPU_BURST_NS = 10000000,             /* of wall time: what an idle slice keeps of its share */
+  TW_VGPU_MOST_WAITED_NS = 250000000,      /* and what it keeps of the time that it waited behind others */
 };
 
 /* What device memory is used for; index of the books and counters by kind. Values are part of the layout. */
@@ -225,6 +227,39 @@ TW_VGPU_ASSERT(sizeof(struct tw_vgpu_usage_page) == 24704 + 128 * TW_VGPU_MAX_DE
 
 enum { TW_VGPU_MARKS_OFFSET = sizeof(struct tw_vgpu_usage_page) };
 
+/* ---- how both pages begin ---- */
+
+struct tw_vgpu_page_head {
+  uint64_t magic;
+  uint32_t abi, abi_min;
+  uint64_t size, binding;
+};
+TW_VGPU_ASSERT(sizeof(struct tw_vgpu_page_head) == TW_VGPU_OFFSET(tw_vgpu_limits_page, slice_id), "layout");
+TW_VGPU_ASSERT(sizeof(struct tw_vgpu_page_head) == TW_VGPU_OFFSET(tw_vgpu_usage_page, slots_in_use),
+               "layout");
+
+static inline struct tw_vgpu_page_head tw_vgpu_limits_head(uint64_t binding) {
+  const struct tw_vgpu_page_head head = {TW_VGPU_LIMITS_MAGIC, TW_VGPU_ABI, TW_VGPU_ABI,
+                                         sizeof(struct tw_vgpu_limits_page), binding};
+  return head;
+}
+static inline struct tw_vgpu_page_head tw_vgpu_usage_head(uint64_t binding) {
+  const struct tw_vgpu_page_head head = {TW_VGPU_USAGE_MAGIC, TW_VGPU_ABI, TW_VGPU_ABI,
+                                         sizeof(struct tw_vgpu_usage_page), binding};
+  return head;
+}
+
+/* Two pages that belong together: no limits, nothing used. `binding` must not be 0. */
+static inline void tw_vgpu_init_pages(struct tw_vgpu_limits_page* limits, struct tw_vgpu_usage_page* usage,
+                                      uint64_t binding) {
+  const struct tw_vgpu_page_head limits_head = tw_vgpu_limits_head(binding);
+  const struct tw_vgpu_page_head usage_head = tw_vgpu_usage_head(binding);
+  __builtin_memset((void*)limits, 0, sizeof(*limits));
+  __builtin_memset((void*)usage, 0, sizeof(*usage));
+  __builtin_memcpy((void*)limits, &limits_head, sizeof(limits_head));
+  __builtin_memcpy((void*)usage, &usage_head, sizeof(usage_head));
+}
+
 /* ---- access that both sides share ---- */
 
 static inline uint64_t tw_vgpu_load(const uint64_t* word) {
@@ -275,6 +310,16 @@ static inline void tw_vgpu_publish_limits(struct tw_vgpu_limits_page* page,
   __builtin_memcpy(&page->sets[next & 1], set, sizeof(*set));
   __atomic_thread_fence(__ATOMIC_RELEASE);
   tw_vgpu_store(&page->generation, next);
+}
+
+/* The share that a slice may use, of its limits and of what the node lends (0 unless fresh): the floor, or more
+ * within the ceiling. */
+static inline uint32_t tw_vgpu_share_in_force(uint32_t floor_permille, uint32_t ceiling_permille,
+                                              uint64_t effective_permille) {
+  const uint32_t ceiling =
+      ceiling_permille == 0 || ceiling_permille > TW_VGPU_WHOLE ? TW_VGPU_WHOLE : ceiling_permille;
+  const uint32_t lent = effective_permille < ceiling ? (uint32_t)effective_permille : ceiling;
+  return lent > floor_permille ? lent : floor_permille;
 }
 
 /* Slots that may be owned; bounded whatever a tenant wrote there. */

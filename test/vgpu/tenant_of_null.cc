@@ -30,12 +30,7 @@ void write_page(const std::string& path, const Page& page) {
 void write_pages(const std::string& folder, uint64_t limit_bytes) {
   auto limits = std::make_unique<tw_vgpu_limits_page>();
   auto usage = std::make_unique<tw_vgpu_usage_page>();
-  limits->magic = TW_VGPU_LIMITS_MAGIC;
-  usage->magic = TW_VGPU_USAGE_MAGIC;
-  limits->abi = limits->abi_min = usage->abi = usage->abi_min = TW_VGPU_ABI;
-  limits->size = sizeof(*limits);
-  usage->size = sizeof(*usage);
-  limits->binding = usage->binding = 1;
+  tw_vgpu_init_pages(limits.get(), usage.get(), 1);
   limits->sets[0].device_count = 1;
   std::memset(limits->sets[0].devices[0].uuid, 0x11, 16);  // the null driver's
   limits->sets[0].devices[0].memory_bytes = limit_bytes;

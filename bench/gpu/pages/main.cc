@@ -80,14 +80,7 @@ void make(const std::vector<std::string>& args) {
   if (args[2].size() != 32) stop("not 32 hex digits: ", args[2]);
   auto limits = std::make_unique<tw_vgpu_limits_page>();
   auto usage = std::make_unique<tw_vgpu_usage_page>();
-  *limits = {};
-  *usage = {};
-  limits->magic = TW_VGPU_LIMITS_MAGIC;
-  usage->magic = TW_VGPU_USAGE_MAGIC;
-  limits->abi = limits->abi_min = usage->abi = usage->abi_min = TW_VGPU_ABI;
-  limits->size = sizeof(*limits);
-  usage->size = sizeof(*usage);
-  limits->binding = usage->binding = (static_cast<uint64_t>(std::random_device()()) << 32 | 1);
+  tw_vgpu_init_pages(limits.get(), usage.get(), (static_cast<uint64_t>(std::random_device()()) << 32 | 1));
   limits->sets[0].device_count = 1;
   tw_vgpu_device_limit& device = limits->sets[0].devices[0];
   for (size_t i = 0; i < sizeof(device.uuid); ++i)

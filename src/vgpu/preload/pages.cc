@@ -100,14 +100,9 @@ void make_usage_page(const char* path, uint64_t binding, mode_t mode) {
   append_number(draft, static_cast<uint64_t>(getpid()));
   const int fd = open(draft, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
   if (fd < 0) return;
-  const tw_vgpu_usage_page* const layout = nullptr;
-  const struct {
-    uint64_t magic;
-    uint32_t abi, abi_min;
-    uint64_t size, binding;
-  } head = {TW_VGPU_USAGE_MAGIC, TW_VGPU_ABI, TW_VGPU_ABI, sizeof(*layout), binding};
-  static_assert(sizeof(head) == TW_VGPU_OFFSET(tw_vgpu_usage_page, slots_in_use));
-  if (ftruncate(fd, sizeof(*layout)) == 0 && pwrite(fd, &head, sizeof(head), 0) == sizeof(head)) {
+  const tw_vgpu_page_head head = tw_vgpu_usage_head(binding);
+  if (ftruncate(fd, static_cast<off_t>(head.size)) == 0 &&
+      pwrite(fd, &head, sizeof(head), 0) == sizeof(head)) {
     if (fchmod(fd, mode) == 0 && link(draft, path) != 0) {
       // Somebody else was first, or the folder is not ours to write; the open tells.
     }
@@ -174,10 +169,9 @@ bool open_hami(Pages& out) {
   if (g_hami.log_level >= kInfoLevel)
     say({"tweendeck-vgpu: ", "limits of HAMi's variables; usage page ", g_usage_path, ""});
   g_own_limits = {};
-  g_own_limits.magic = TW_VGPU_LIMITS_MAGIC;
-  g_own_limits.abi = g_own_limits.abi_min = TW_VGPU_ABI;
-  g_own_limits.size = sizeof(g_own_limits);
-  g_own_limits.binding = g_own_limits.boot = binding;
+  const tw_vgpu_page_head head = tw_vgpu_limits_head(binding);
+  memcpy(static_cast<void*>(&g_own_limits), &head, sizeof(head));
+  g_own_limits.boot = binding;
   g_own_limits.sets[0] = g_own_limits.sets[1] = g_hami.set;
   out = {&g_own_limits, page, g_usage_path, &g_own_limits};
   return true;

@@ -7,8 +7,8 @@
 namespace tweendeck::vgpu {
 namespace {
 
-constexpr uint64_t kSeenBeforeNs = 15'000'000;     // the node looks around this often at least
-constexpr uint64_t kMostWaitedNs = 250'000'000;    // more waiting than this is not made good
+constexpr uint64_t kSeenBeforeNs = 15'000'000;  // the node looks around this often at least
+constexpr uint64_t kMostWaitedNs = TW_VGPU_MOST_WAITED_NS;
 constexpr uint64_t kMostQueuedNs = 1'000'000'000;  // no peer's word that it has more queued is believed
 constexpr uint64_t kWaitedHalvesNs = 200'000'000;
 
@@ -18,10 +18,6 @@ struct Waited {
   uint64_t at_ns;
 };
 Waited g_waited[TW_VGPU_MAX_DEVICES];
-
-uint32_t permille_or_whole(uint32_t permille) {
-  return permille == 0 || permille > TW_VGPU_WHOLE ? uint32_t{TW_VGPU_WHOLE} : permille;
-}
 
 uint64_t waited_now(uint32_t device, uint64_t now_ns) {
   const Waited& waited = g_waited[device];
@@ -59,10 +55,8 @@ Share share_of(uint32_t device, uint64_t now_ns) {
   share.permille = share.floor_permille;
   const uint64_t stamp = tw_vgpu_load(&feedback.effective_stamp_ns);
   if (stamp == 0 || now_ns > stamp + TW_VGPU_EFFECTIVE_MAX_AGE_NS) return share;
-  const uint32_t ceiling = permille_or_whole(limit.compute_ceiling_permille);
-  const uint64_t lent = tw_vgpu_load(&feedback.effective_permille);
-  const uint32_t within = lent < ceiling ? static_cast<uint32_t>(lent) : ceiling;
-  if (within > share.permille) share.permille = within;
+  share.permille = tw_vgpu_share_in_force(share.floor_permille, limit.compute_ceiling_permille,
+                                          tw_vgpu_load(&feedback.effective_permille));
   return share;
 }
 

@@ -146,9 +146,9 @@ Result<SliceUsage> NvmlProvider::usage(std::string_view slice_id) {
   if (limits && feedback) {
     const bool fresh = SystemClock().now() - static_cast<Nanos>(feedback->effective_stamp_ns) <=
                        Nanos{TW_VGPU_EFFECTIVE_MAX_AGE_NS};
-    usage.effective_permille =
-        share_in_force(limits->devices[0].compute_floor_permille, limits->devices[0].compute_ceiling_permille,
-                       fresh ? static_cast<uint32_t>(feedback->effective_permille) : 0);
+    usage.effective_permille = tw_vgpu_share_in_force(limits->devices[0].compute_floor_permille,
+                                                      limits->devices[0].compute_ceiling_permille,
+                                                      fresh ? feedback->effective_permille : 0);
   }
   usage.processes = static_cast<uint32_t>(reading->pids.size());
   std::array<uint64_t, TW_VGPU_KINDS>& peaks = peaks_[std::string(slice_id)];

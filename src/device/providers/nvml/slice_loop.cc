@@ -17,17 +17,6 @@ uint64_t thread_cpu_ns() {
   return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000u + static_cast<uint64_t>(now.tv_nsec);
 }
 
-bool can_borrow(const SliceActivity& slice) {
-  return slice.ceiling_permille == 0 || slice.ceiling_permille > slice.floor_permille;
-}
-
-// Nobody may use more than its own, and nobody goes before anybody: there is nothing to decide.
-bool is_settled(const std::vector<SliceActivity>& slices) {
-  return std::ranges::none_of(slices, [&](const SliceActivity& slice) {
-    return can_borrow(slice) || slice.priority != slices.front().priority;
-  });
-}
-
 }  // namespace
 
 SliceLoop::SliceLoop(SlicePages pages, Driver driver)
@@ -90,51 +79,8 @@ Nanos SliceLoop::round(Nanos now) {
     watch(now);
     next_watch_ = now + kWatchPeriod;
   }
-  if (now >= next_lend_) lend(now);
+  if (now >= next_lend_) next_lend_ = now + lender_.round(now, open_.all(), outside_permille_);
   return std::max<Nanos>(kMillisecond, std::min({next_measure_, next_watch_, next_lend_}) - clock_.now());
-}
-
-SliceLoop::ByDevice SliceLoop::by_device() const {
-  ByDevice groups;
-  for (const auto& [id, slice] : open_.all()) groups[slice->device_uuid()].push_back(slice.get());
-  return groups;
-}
-
-void SliceLoop::lend(Nanos now) {
-  const ByDevice groups = by_device();
-  std::erase_if(borrowing_, [&](const auto& entry) { return !groups.contains(entry.first); });
-  std::erase_if(most_share_, [&](const auto& entry) { return !open_.all().contains(entry.first); });
-  // Slices of one device that work at the same time are told of each other in the same rounds.
-  Nanos next = groups.empty() ? kMeasurePeriod : kIdlePeriod;
-  for (const auto& [uuid, slices] : groups) {
-    std::vector<SliceActivity> activities;
-    std::vector<const OpenSlice*> read;
-    std::vector<Nanos> last_active;
-    for (const OpenSlice* slice : slices) {
-      SliceActivity activity;
-      if (!slice->read_activity(now, activity)) continue;
-      activities.push_back(std::move(activity));
-      read.push_back(slice);
-      last_active.push_back(slice->last_active(now));
-    }
-    const PresenceDecision presence = decide_presence(last_active, now);
-    if (presence.busy) next = std::min(next, Presence::kPeriod);
-    std::vector<ShareGrant> grants(activities.size());
-    if (!activities.empty() && !is_settled(activities)) {
-      Borrowing& borrowing = borrowing_[uuid];
-      grants = borrowing.decide(now, activities, outside_permille_[uuid]);
-      if (borrowing.is_busy()) next = std::min(next, kBorrowPeriod);
-    }
-    for (size_t i = 0; i < read.size(); ++i) {
-      const SliceActivity& slice = activities[i];
-      read[i]->write_share(now, grants[i].effective_permille, grants[i].yields ? now + kYieldTo : 0);
-      if (presence.tell[i]) read[i]->write_others_active(now);
-      uint32_t& most = most_share_[slice.id];
-      most = std::max(
-          most, share_in_force(slice.floor_permille, slice.ceiling_permille, grants[i].effective_permille));
-    }
-  }
-  next_lend_ = now + next;
 }
 
 // Busy time goes to the slice that a process belongs to, with a slot or without; the rest is nobody's.
@@ -190,8 +136,7 @@ void SliceLoop::watch(Nanos now) {
     one.limits_intact = check_limits(*slice);
     one.usage_intact = slice->usage_in_place() && slice->read_watched(one);
     one.driver_busy_ns = busy_ns_[id];
-    one.share_permille = most_share_[id];
-    most_share_.erase(id);
+    one.share_permille = lender_.take_most_share(id);
     watched.push_back(std::move(one));
   }
   for (const std::string& id : open_.broken()) {

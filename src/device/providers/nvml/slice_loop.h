@@ -1,14 +1,10 @@
 // The node's side of the slices on a provider's devices, as one thread with three rounds:
 //
-// - lend, every kBorrowPeriod while somebody borrows or could, else less often: reads what slices do
-// from their
-//   pages and writes the share that each may use now (device/borrowing.h). No system call per slice.
-// - measure, every kMeasurePeriod: the driver's utilisation by process into the feedback of each slice,
-// because a
-//   process that times its own kernels also times those of other tenants; and frees the slots of dead
-//   processes.
-// - watch, every kWatchPeriod: compares pages and processes with what the driver says (device/watch.h) and
-// puts back
+// - lend, every kBorrowPeriod while somebody borrows or could, else less often: reads what slices do from their pages
+//   and writes the share that each may use now (lender.h).
+// - measure, every kMeasurePeriod: the driver's utilisation by process into the feedback of each slice, because a
+//   process that times its own kernels also times those of other tenants; and frees the slots of dead processes.
+// - watch, every kWatchPeriod: compares pages and processes with what the driver says (device/watch.h) and puts back
 //   limits that somebody else wrote.
 //
 // Without slices the thread only looks for some every kMeasurePeriod.
@@ -25,12 +21,11 @@
 #include <vector>
 
 #include "base/clock.h"
-#include "device/borrowing.h"
 #include "device/providers/nvml/discovery.h"
 #include "device/providers/nvml/feedback.h"
+#include "device/providers/nvml/lender.h"
 #include "device/providers/nvml/membership.h"
 #include "device/providers/nvml/open_slices.h"
-#include "device/providers/nvml/presence.h"
 #include "device/providers/nvml/slice_pages.h"
 #include "device/watch.h"
 
@@ -44,7 +39,6 @@ class SliceLoop {
     std::function<Result<std::vector<Process>>(const std::string& uuid)> processes;
   };
   static constexpr Nanos kMeasurePeriod = 100 * kMillisecond;
-  static constexpr Nanos kIdlePeriod = 20 * kMillisecond;
 
   SliceLoop(SlicePages pages, Driver driver);
   ~SliceLoop();
@@ -64,11 +58,8 @@ class SliceLoop {
   Cost cost() const { return {cpu_ns_.load(), rounds_.load(), opened_.load()}; }
 
  private:
-  using ByDevice = std::map<std::string, std::vector<const OpenSlice*>>;
   void run();
   Nanos round(Nanos now);
-  ByDevice by_device() const;
-  void lend(Nanos now);
   void measure(Nanos now);
   void watch(Nanos now);
   void account(const std::string& uuid, const UtilizationAccount::Round& round);
@@ -80,12 +71,11 @@ class SliceLoop {
   OpenSlices open_;
   Membership membership_;
   Watch watch_;
-  std::map<std::string, Borrowing> borrowing_;  // by device UUID
+  Lender lender_;
   Feedback feedback_;
   std::set<std::string> devices_;                     // UUIDs of all that had slices
   std::map<std::string, uint32_t> outside_permille_;  // by device UUID: use by nobody's slice
   std::map<std::string, uint64_t> busy_ns_;           // by slice, as the driver measured
-  std::map<std::string, uint32_t> most_share_;        // by slice, that it might use since the last watch
   Nanos next_lend_ = 0, next_measure_ = 0, next_watch_ = 0;
 
   std::atomic<uint64_t> cpu_ns_{0}, rounds_{0}, opened_{0};

@@ -169,11 +169,8 @@ bool valid(const tw_vgpu_usage_page& page, uint64_t binding) {
 Status create_limits(const std::string& path, std::string_view slice_id, const tw_vgpu_limit_set& set,
                      uint64_t binding) {
   tw_vgpu_limits_page page{};
-  page.magic = TW_VGPU_LIMITS_MAGIC;
-  page.abi = TW_VGPU_ABI;
-  page.abi_min = TW_VGPU_ABI;
-  page.size = sizeof(page);
-  page.binding = binding;
+  const tw_vgpu_page_head head = tw_vgpu_limits_head(binding);
+  std::memcpy(static_cast<void*>(&page), &head, sizeof(head));
   page.boot = boot();
   slice_id.copy(page.slice_id, sizeof(page.slice_id) - 1);
   page.sets[0] = set;
@@ -181,14 +178,8 @@ Status create_limits(const std::string& path, std::string_view slice_id, const t
 }
 
 Status create_usage(const std::string& path, uint64_t binding) {
-  const tw_vgpu_usage_page* none = nullptr;
-  struct Head {
-    uint64_t magic;
-    uint32_t abi, abi_min;
-    uint64_t size, binding;
-  } head{TW_VGPU_USAGE_MAGIC, TW_VGPU_ABI, TW_VGPU_ABI, sizeof(*none), binding};
-  static_assert(sizeof(Head) == TW_VGPU_OFFSET(tw_vgpu_usage_page, slots_in_use));
-  return replace_file(path, &head, sizeof(head), sizeof(*none), kUsageMode);
+  const tw_vgpu_page_head head = tw_vgpu_usage_head(binding);
+  return replace_file(path, &head, sizeof(head), head.size, kUsageMode);
 }
 
 // The binding of the limits page that is there now, with `set` in force; nothing when there is no usable
@@ -387,25 +378,6 @@ Result<std::vector<Owner>> SlicePages::reclaim(std::string_view slice_id,
   }
   if (!whole) return fail(cut_short(usage_path(slice_id)));
   return living;
-}
-
-Result<Nanos> SlicePages::last_active(std::string_view slice_id, Nanos now) const {
-  if (Status status = check_id(slice_id); !status) return fail(status.error());
-  const auto page = Mapped<tw_vgpu_usage_page>::open(usage_path(slice_id), false);
-  if (!page) return fail(page.error());
-  Nanos last = 0;
-  if (!guarded(
-          [&] { last = static_cast<Nanos>(tw_vgpu_last_active_ns(&**page, 0, static_cast<uint64_t>(now))); }))
-    return fail(cut_short(usage_path(slice_id)));
-  return last;
-}
-
-Status SlicePages::write_others_active(std::string_view slice_id, Nanos when) const {
-  if (Status status = check_id(slice_id); !status) return status;
-  const auto page = Mapped<tw_vgpu_limits_page>::open(limits_path(slice_id), true);
-  if (!page) return fail(page.error());
-  tw_vgpu_store(&(*page)->feedback[0].others_active_ns, static_cast<uint64_t>(when));
-  return {};
 }
 
 Status SlicePages::write_feedback(std::string_view slice_id, const tw_vgpu_feedback& feedback,

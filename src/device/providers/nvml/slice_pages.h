@@ -59,9 +59,6 @@ class SlicePages {
   // those that remain.
   Result<std::vector<Owner>> reclaim(std::string_view slice_id,
                                      const std::function<bool(Owner)>& alive) const;
-  // When the slice last used its first device or wanted to, and telling it when others did.
-  Result<Nanos> last_active(std::string_view slice_id, Nanos now) const;
-  Status write_others_active(std::string_view slice_id, Nanos when) const;
   // Feedback for the slice's first device; `sequence` and `stamp_ns` are set here.
   Status write_feedback(std::string_view slice_id, const tw_vgpu_feedback& feedback, Nanos now) const;
   Result<tw_vgpu_feedback> feedback(std::string_view slice_id) const;
