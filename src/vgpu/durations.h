@@ -15,12 +15,14 @@
 namespace tweendeck::vgpu {
 
 // Time and launches in one word, so that both are taken by one subtraction: ns in the low bits, launches
-// above. What is left of a lease has both guards set; a guard that is gone says that there was too little.
+// above. What is left of a lease has neither guard set; one that was borrowed from says that there was too
+// little.
 inline constexpr uint32_t kCostTimeBits = 39;
 inline constexpr uint64_t kCostTimeGuard = 1ull << kCostTimeBits;
-inline constexpr uint64_t kCostGuard = kCostTimeGuard | 1ull << 63;
+inline constexpr uint64_t kCostLaunchesGuard = 1ull << 63;
+inline constexpr uint64_t kCostGuards = kCostTimeGuard | kCostLaunchesGuard;
 inline constexpr uint64_t kMostCostNs = kCostTimeGuard - 1;
-inline constexpr uint64_t kNoCost = kCostGuard;  // cannot be paid
+inline constexpr uint64_t kNoCost = kCostLaunchesGuard;  // cannot be paid
 constexpr uint64_t cost_word(uint64_t ns, uint64_t launches) {
   return (ns < kMostCostNs ? ns : kMostCostNs) | launches << (kCostTimeBits + 1);
 }
@@ -28,7 +30,7 @@ constexpr uint64_t cost_time_ns(uint64_t word) {
   return word & kMostCostNs;
 }
 constexpr uint32_t cost_launches(uint64_t word) {
-  return static_cast<uint32_t>((word & ~kCostGuard) >> (kCostTimeBits + 1));
+  return static_cast<uint32_t>(word >> (kCostTimeBits + 1));
 }
 
 struct Duration {
@@ -42,7 +44,7 @@ class Durations {
  public:
   static constexpr uint32_t kEntries = 4096;
   static constexpr uint8_t kSteadyAfter = 3;        // agreeing measurements in a row
-  static constexpr uint32_t kMostUnmeasured = 256;  // doubles up to this with each further agreement
+  static constexpr uint32_t kMostUnmeasured = 512;  // doubles up to this with each further agreement
   static constexpr int kVariationStep = 16, kVariationFades = 4, kVaries = 96, kMostVariation = 128;
   static constexpr uint64_t kToleranceNs = 500;     // the resolution of events
   static constexpr uint64_t kToleranceDivisor = 8;  // and this part of the mean
@@ -131,7 +133,7 @@ class Durations {
   static uint32_t unmeasured(uint8_t agreeing) {
     if (agreeing < kSteadyAfter) return 0;
     const uint32_t doublings = agreeing - kSteadyAfter + 1u;
-    return doublings >= 8 ? kMostUnmeasured : 1u << doublings;
+    return doublings >= __builtin_ctz(kMostUnmeasured) ? kMostUnmeasured : 1u << doublings;
   }
 
   Entry entries_[kEntries] = {};

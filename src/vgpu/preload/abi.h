@@ -12,6 +12,8 @@
 #endif
 
 #define TW_EXPORT extern "C" __attribute__((visibility("default")))
+// Of variables that other files define: the compiler need not expect them in another library.
+#define TW_HIDDEN __attribute__((visibility("hidden")))
 
 using CUresult = int;
 using CUdevice = int;

@@ -96,6 +96,12 @@ void* find_real(Call call) {
   return address;
 }
 
+void find_all_real(Class klass) {
+  for (uint16_t call = 0; call < kCalls; ++call) {
+    if (kCallInfo[call].klass == klass) real_address(static_cast<Call>(call));
+  }
+}
+
 void remember_real(Call call, void* address) {
   void* none = nullptr;
   if (address)

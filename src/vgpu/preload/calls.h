@@ -29,7 +29,7 @@ struct CallInfo {
   Class klass;
   void* ours;
 };
-extern const CallInfo kCallInfo[kCalls];
+TW_HIDDEN extern const CallInfo kCallInfo[kCalls];
 
 // What the table says of an exported symbol, and of cuGetProcAddress(name, version, flags).
 Call find_symbol(const char* symbol);
@@ -37,12 +37,13 @@ Call find_entry(const char* name, int version, uint64_t flags);
 
 // The driver's own function, or null. `remember` keeps one that cuGetProcAddress gave for a symbol that is
 // not exported.
-extern void* g_real[kCalls];
+TW_HIDDEN extern void* g_real[kCalls];
 void* find_real(Call call);
 inline void* real_address(Call call) {
   void* const address = __atomic_load_n(&g_real[call], __ATOMIC_ACQUIRE);
   return __builtin_expect(address != nullptr, 1) ? address : find_real(call);
 }
+void find_all_real(Class klass);
 void remember_real(Call call, void* address);
 // Any other function of the CUDA driver or of NVML, by symbol; null = absent.
 void* driver_symbol(const char* symbol);

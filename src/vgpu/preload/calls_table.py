@@ -4,6 +4,9 @@ usage: calls_table.py DRIVER_CALLS FOLDER. Writes calls_enum.inc, calls_rows.inc
 A wrapper finds the driver's function, stands aside when the process is in no slice, and else calls on_<symbol>(ask,
 [form,] arguments...), which the section's file defines. Control and launch calls go there in any case. A launch that the
 thread's lease pays for, as is_paid_<symbol>([form,] arguments...) says, does nothing but jump to the driver.
+
+Compilers load all parameters that come on the stack and store them again for the jump, which would be half of such a
+launch. On x86-64 the parameters behind the sixth are therefore one structure by value: the same place, and it stays there.
 """
 import pathlib
 import re
@@ -12,6 +15,7 @@ from typing import NamedTuple
 
 CLASSES = ("control", "allocate", "free", "launch", "import", "query", "load", "refuse", "pass")
 UNWRAPPED = "listed"
+REGISTERS = 6  # arguments of the x86-64 ABI that are none of them floating-point
 ROW = re.compile(r"(\w+)\s+(\w+)\s+(\d+)(?:\s+(ptsz|ptds))?(?:\s+(\(.*\)))?")
 ALIAS = re.compile(r"alias\s+(\w+)\s+(\d+)\s+(\w+)")
 
@@ -108,23 +112,36 @@ def row_lines(table):
 
 
 def wrapper_lines(call):
+    params = parameters(call.signature)
+    plain = lines_for(call, params, params, [name for _, name in params], [])
+    if call.klass != "launch" or len(params) <= REGISTERS:
+        return plain
+    stacked = f"Stacked_{call.symbol}"
+    fields = "; ".join(f"alignas(8) {kind} {name}" for kind, name in params[REGISTERS:])
+    taken = params[:REGISTERS] + [(stacked, "rest")]
+    names = [name for _, name in params[:REGISTERS]] + [f"rest.{name}" for _, name in params[REGISTERS:]]
+    folded = lines_for(call, params, taken, names, [f"struct {stacked} {{ {fields}; }};"])
+    return ["#if defined(__x86_64__)", *folded, "#else", *plain, "#endif"]
+
+
+def lines_for(call, params, taken, values, before):
+    """The wrapper with the parameters `taken`, whose `values` are what the table's `params` say."""
     nvml = call.symbol.startswith("nvml")
     result = "nvmlReturn_t" if nvml else "CUresult"
     absent = "NVML_ERROR_FUNCTION_NOT_FOUND" if nvml else "CUDA_ERROR_NOT_SUPPORTED"
-    params = parameters(call.signature)
     types = ", ".join(kind for kind, _ in params)
-    declared = ", ".join(f"{kind} {name}" for kind, name in params)
-    names = ", ".join(name for _, name in params)
+    declared = ", ".join(f"{kind} {name}" for kind, name in taken)
+    names = ", ".join(values)
     handler = ", ".join(filter(None, ["ask", f"Form::{call.form}" if call.form != "Any" else "", names]))
-    function = f"TW_EXPORT {result} {call.symbol}"
-    fast = []
+    function, fast = f"TW_EXPORT {result} {call.symbol}", []
     if call.klass == "launch":
         function = f"__attribute__((noinline)) static {result} slow_{call.symbol}"
+        taken_types, passed = ", ".join(kind for kind, _ in taken), ", ".join(name for _, name in taken)
         fast = [f"TW_EXPORT {result} {call.symbol}({declared}) {{",
-                f"  auto* const ask = known<{result}({types})>(kCall_{call.symbol});",
-                f"  if (ask && is_paid_{call.base}(Form::{call.form}, {names})) TW_TAIL_CALL return ask({names});",
-                f"  TW_TAIL_CALL return slow_{call.symbol}({names});", "}"]
-    lines = [f"{function}({declared}) {{",
+                f"  if (__builtin_expect(is_paid_{call.base}(Form::{call.form}, {names}), 1)) {{",
+                f"    if (auto* const ask = known<{result}({taken_types})>(kCall_{call.symbol})) return ask({passed});",
+                "  }", f"  return slow_{call.symbol}({passed});", "}"]
+    lines = [*before, f"{function}({declared}) {{",
              f"  auto* const ask = real<{result}({types})>(kCall_{call.symbol});",
              f"  if (!ask) return {absent};"]
     if call.klass in ("allocate", "import", "load"):

@@ -23,9 +23,9 @@ __attribute__((noinline)) CUresult slow_launch(const Shape& shape, CUstream stre
 }
 
 inline bool is_paid_cuLaunchKernel(Form form, CUfunction f, unsigned gx, unsigned gy, unsigned gz,
-                                   unsigned bx, unsigned by, unsigned bz, unsigned, CUstream stream, void**,
-                                   void**) {
-  return spend(shape_of(f, gx, gy, gz, bx, by, bz), plain_stream(stream, form));
+                                   unsigned bx, unsigned by, unsigned bz, unsigned, const CUstream& stream,
+                                   void**, void**) {
+  return spend(shape_of(f, gx, gy, gz, bx, by, bz), stream, form);
 }
 CUresult on_cuLaunchKernel(auto* ask, Form form, CUfunction f, unsigned gx, unsigned gy, unsigned gz,
                            unsigned bx, unsigned by, unsigned bz, unsigned shared, CUstream stream,
@@ -35,7 +35,7 @@ CUresult on_cuLaunchKernel(auto* ask, Form form, CUfunction f, unsigned gx, unsi
 }
 
 inline bool is_paid_cuLaunchKernelEx(Form form, const CUlaunchConfig* c, CUfunction f, void**, void**) {
-  return c && spend(shape_of(*c, f), plain_stream(c->stream, form));
+  return c && spend(shape_of(*c, f), c->stream, form);
 }
 CUresult on_cuLaunchKernelEx(auto* ask, Form form, const CUlaunchConfig* c, CUfunction f, void** params,
                              void** extra) {
@@ -46,8 +46,8 @@ CUresult on_cuLaunchKernelEx(auto* ask, Form form, const CUlaunchConfig* c, CUfu
 
 inline bool is_paid_cuLaunchCooperativeKernel(Form form, CUfunction f, unsigned gx, unsigned gy, unsigned gz,
                                               unsigned bx, unsigned by, unsigned bz, unsigned,
-                                              CUstream stream, void**) {
-  return spend(shape_of(f, gx, gy, gz, bx, by, bz), plain_stream(stream, form));
+                                              const CUstream& stream, void**) {
+  return spend(shape_of(f, gx, gy, gz, bx, by, bz), stream, form);
 }
 CUresult on_cuLaunchCooperativeKernel(auto* ask, Form form, CUfunction f, unsigned gx, unsigned gy,
                                       unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared,
@@ -57,7 +57,7 @@ CUresult on_cuLaunchCooperativeKernel(auto* ask, Form form, CUfunction f, unsign
 }
 
 inline bool is_paid_cuGraphLaunch(Form form, CUgraphExec graph, CUstream stream) {
-  return spend(shape_of(graph), plain_stream(stream, form));
+  return spend(shape_of(graph), stream, form);
 }
 CUresult on_cuGraphLaunch(auto* ask, Form form, CUgraphExec graph, CUstream stream) {
   return with_graph_memory(graph, [&] {

@@ -1,7 +1,8 @@
 // What a thread may launch without asking anybody: some GPU time and a number of launches, taken from the
 // slice's bucket beforehand, and the kernels of steady duration that it has launched lately.
 //
-// spend() is all that such a launch costs: no lock, no clock, no call and no store that another thread reads.
+// spend() is all that such a launch costs: no lock, no clock, no call and no store that another thread reads,
+// and few enough values at a time that nothing is saved on the stack.
 // A lease ends when it is used up, when the node publishes new limits, and when end_leases() was called. A
 // record belongs to its thread; throttle.cc makes, fills and takes it back.
 #pragma once
@@ -10,6 +11,7 @@
 
 #include "vgpu/durations.h"
 #include "vgpu/preload/abi.h"
+#include "vgpu/preload/calls.h"
 
 namespace tweendeck::vgpu {
 
@@ -44,28 +46,31 @@ struct Lease {
   uint64_t left = 0;                          // durations.h: time and launches in one word
   const uint64_t* generation_word = nullptr;  // of the limits page
   uint64_t generation = kNoGeneration;
-  CUstream stream = nullptr;   // of the measured launch that began the lease
-  uint64_t other_streams = 0;  // not 0: launches went to another one, too
+  CUstream stream = nullptr;     // of the measured launch that began the lease
+  bool several_streams = false;  // launches went to another one, too
   Cached cached[kCached] = {};
 
+  // Fibonacci hashing; shifted by less and masked it is an offset in bytes.
   Cached& place(const Shape& shape) {
-    constexpr uint32_t kBits = 64 - __builtin_ctz(kCached);
-    return cached[(shape.handle + shape.gx) * 0x9e3779b97f4a7c15ull >> kBits];
+    constexpr uint32_t kShift = 32 - __builtin_ctz(sizeof(cached)), kMask = ~(uint32_t{sizeof(Cached)} - 1);
+    const uint32_t hashed = (static_cast<uint32_t>(shape.handle) + shape.gx) * 0x9e3779b1u;
+    return *reinterpret_cast<Cached*>(reinterpret_cast<char*>(cached) + (hashed >> kShift & kMask));
   }
 };
 
-extern __thread Lease* t_lease __attribute__((tls_model("initial-exec")));
+TW_HIDDEN extern __thread Lease* t_lease __attribute__((tls_model("initial-exec")));
 
-// True: go ahead, it is paid for.
-inline bool spend(const Shape& shape, CUstream stream) {
+// True: go ahead, it is paid for. The stream is read last.
+inline bool spend(const Shape& shape, const CUstream& stream, Form form) {
   Lease& lease = *t_lease;
   const Lease::Cached& known = lease.place(shape);
-  if (known.shape != shape) return false;
+  if (__builtin_expect(known.shape != shape, 0)) return false;
   const uint64_t left = lease.left - __atomic_load_n(known.cost, __ATOMIC_RELAXED);
-  if ((left & kCostGuard) != kCostGuard) return false;
-  if (lease.generation != __atomic_load_n(lease.generation_word, __ATOMIC_RELAXED)) return false;
+  if (__builtin_expect((left & kCostGuards) != 0, 0)) return false;
+  const uint64_t generation = __atomic_load_n(lease.generation_word, __ATOMIC_RELAXED);
+  if (__builtin_expect(lease.generation != generation, 0)) return false;
   lease.left = left;
-  lease.other_streams |= reinterpret_cast<uint64_t>(stream) ^ reinterpret_cast<uint64_t>(lease.stream);
+  if (__builtin_expect(lease.stream != plain_stream(stream, form), 0)) lease.several_streams = true;
   return true;
 }
 

@@ -138,6 +138,7 @@ Record* record_of_thread() {
   void* memory = mmap(nullptr, sizeof(Record), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) return nullptr;
   auto* record = ::new (memory) Record;
+  find_all_real(Class::Launch);  // a lease pays for all of them
   record->generation_word = &limits_page()->generation;
   {
     const LockedRecords locked;
@@ -182,7 +183,7 @@ uint64_t key_of(const Shape& shape) {
 bool spend_anew(Record& record, const Shape& shape, CUstream stream, const Duration& duration, int device) {
   if (!duration.cost || device != record.device) return false;
   record.place(shape) = {shape, duration.cost};
-  return spend(shape, stream);
+  return spend(shape, stream, Form::Legacy);
 }
 
 // Tells the node that somebody waits for the share.
@@ -211,7 +212,7 @@ struct Attempt {
 // bounded.
 void fence(Attempt& attempt) {
   Record& record = attempt.record;
-  attempt.mixed = record.other_streams != 0;
+  attempt.mixed = record.several_streams;
   if (record.granted_ns == 0) return;
   Lane* lane = attempt.lane;
   const bool same = lane && record.context == lane->context && record.serial == lane->serial &&
@@ -222,7 +223,7 @@ void fence(Attempt& attempt) {
   flight.unmeasured_ns = record.granted_ns;
   flight.taken_ns = record.limited ? record.granted_ns * record.trim / kFullTrim : 0;
   flight.since_ns = device_now_ns();
-  flight.exclusive = record.other_streams == 0 && record.marker != kNoEvent;
+  flight.exclusive = !record.several_streams && record.marker != kNoEvent;
   flight.backlogged = flight.exclusive && is_pending(*lane, record.marker);
   flight.recorded = record_event(*lane, end, attempt.stream);
   flight.before = record.marker;
@@ -342,11 +343,11 @@ void fill_lease(Attempt& attempt, uint64_t generation, uint32_t epoch) {
   const uint64_t unit = attempt.duration.mean_ns;
   record.device = static_cast<int>(attempt.device);
   record.stream = attempt.stream;
-  record.other_streams = 0;
+  record.several_streams = false;
   record.granted_ns = attempt.grant_ns - unit;
   if (record.granted_ns > kMostCostNs) record.granted_ns = kMostCostNs;
   record.granted_launches = __atomic_load_n(&g_captures, __ATOMIC_RELAXED) ? 0 : attempt.duration.unmeasured;
-  record.left = cost_word(record.granted_ns, record.granted_launches) | kCostGuard;
+  record.left = cost_word(record.granted_ns, record.granted_launches);
   __atomic_store_n(&record.generation, generation, __ATOMIC_SEQ_CST);
   // Leases may have been ended meanwhile.
   if (__atomic_load_n(&g_lease_epoch, __ATOMIC_SEQ_CST) != epoch) record.generation = Lease::kNoGeneration;
