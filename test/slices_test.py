@@ -76,7 +76,7 @@ def test_a_program_runs_in_its_slice_and_its_exit_code_comes_back(deck):
     assert guest.alloc(256 * MIB) > OUT_OF_MEMORY
     assert guest.alloc(900 * MIB) == OUT_OF_MEMORY
     shown = slice_named(deck, "mine")
-    assert shown["device"] == "soft0" and shown["isolation"] == "library"
+    assert shown["device"] == "soft0" and shown["isolation"] == "library" and shown["compute_cap"] == "time"
     assert shown["memory_bytes"] == 1024 * MIB and shown["compute_percent"] == 30
     use = shown["use"]
     assert use["processes"] == 1 and use["memory_refusals"] == 1 and use["memory_bytes"] >= 256 * MIB

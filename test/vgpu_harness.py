@@ -9,6 +9,7 @@ import random
 import struct
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -121,6 +122,31 @@ class Tenant:
     def kill(self):
         self.process.kill()
         self.process.wait()
+
+
+def share_of(gpu, tenants, commands, seconds, settle=0.0):
+    """Percent of the card's time that each of the tenants gets, by the device's own account."""
+    for tenant, command in zip(tenants, commands):
+        tenant.send(*command)
+    time.sleep(0.3 + settle)
+    start, before = time.monotonic(), [gpu.busy_ns(t.pid) for t in tenants]
+    time.sleep(seconds)
+    after, end = [gpu.busy_ns(t.pid) for t in tenants], time.monotonic()
+    for tenant in tenants:
+        tenant.answer()
+    return [(b - a) / (end - start) / 1e7 for a, b in zip(before, after)]
+
+
+def assert_some_within(measure, percent):
+    """A host that is too busy to feed the card shows as a lower share, so one of three measurements has to be right."""
+    if os.getloadavg()[0] > os.cpu_count():
+        pytest.skip("the host is too busy to feed a card; shares need a quiet one")
+    seen = []
+    for _ in range(3):
+        seen.append(measure())
+        if abs(seen[-1] - percent) <= 2:
+            return
+    raise AssertionError(f"{percent} % asked, {seen} got")
 
 
 def script(slice_of, *command):

@@ -86,6 +86,25 @@ class Cuda:
         arguments = (P * 1)(ctypes.addressof(duration))
         return self.call("cuLaunchKernel", 4000, self.spin_function, 1, 1, 1, 1, 1, 1, 0, stream, arguments, None)
 
+    def spin_by(self, how, nanoseconds, stream):
+        """By a call of before CUDA 4, or of several devices."""
+        duration = U64(nanoseconds)
+        self.check(self.call("cuFuncSetBlockShape", 2000, self.spin_function, 1, 1, 1))
+        self.check(self.call("cuParamSetv", 2000, self.spin_function, 0, ctypes.byref(duration), UINT(8)))
+        if how == "cuLaunch":
+            return self.call(how, 2000, self.spin_function)
+        if how == "cuLaunchGrid":
+            return self.call(how, 2000, self.spin_function, 1, 1)
+        if how == "cuLaunchGridAsync":
+            return self.call(how, 2000, self.spin_function, 1, 1, stream)
+
+        class Launch(ctypes.Structure):
+            _fields_ = [("function", P), ("shape", UINT * 6), ("shared", UINT), ("stream", P), ("parameters", P)]
+
+        arguments = (P * 1)(ctypes.addressof(duration))
+        launch = Launch(self.spin_function, (UINT * 6)(1, 1, 1, 1, 1, 1), 0, stream, ctypes.addressof(arguments))
+        return self.call("cuLaunchCooperativeKernelMultiDevice", 9000, ctypes.byref(launch), UINT(1), UINT(0))
+
     def stream(self):
         stream = P()
         self.check(self.call("cuStreamCreate", 2000, ctypes.byref(stream), 1))
@@ -124,6 +143,15 @@ def spin_for(cuda, durations_ns, seconds, sync_every, streams):
     return count
 
 
+def spin_by_for(cuda, how, nanoseconds, seconds):
+    stream, end, count = cuda.stream(), time.monotonic() + seconds, 0
+    while time.monotonic() < end:
+        cuda.check(cuda.spin_by(how, nanoseconds, stream))
+        cuda.synchronize()
+        count += 1
+    return count
+
+
 def churn(cuda, size):
     while True:
         code, address = cuda.alloc(size)
@@ -152,6 +180,8 @@ def main():
             answer = fill(cuda, *args)
         elif command == "spin":
             answer = spin_for(cuda, *args)
+        elif command == "spin_by":
+            answer = spin_by_for(cuda, *args)
         elif command == "path":
             import vgpu_paths
             answer = vgpu_paths.exercise(cuda, *args)

@@ -12,7 +12,8 @@ import time
 import pytest
 
 from conftest import SOAK
-from vgpu_harness import (MIB, OUT_OF_MEMORY, OWN, SET, SYSTEM_NOT_READY, TENANT, Gpu, gpu, make)  # noqa: F401
+from vgpu_harness import (MIB, OUT_OF_MEMORY, OWN, SET, SYSTEM_NOT_READY, TENANT, Gpu, assert_some_within, gpu, make,  # noqa: F401
+                          share_of)
 
 
 @pytest.mark.parametrize("flags", [0, 2])
@@ -66,9 +67,10 @@ def test_other_devices_are_not_the_slices(tmp_path, make):
     environment = slice_of.environment()
     environment["CUDA_VISIBLE_DEVICES"] = gpus.uuid(1)
     code = ("import sys; sys.path.insert(0, sys.argv[1]); import vgpu_tenant as t; c = t.Cuda();"
-            "print(c.alloc(1024)[0], c.spin(1000))")
+            "print(c.alloc(1024)[0], c.spin(1000), c.spin_by('cuLaunch', 1000, None),"
+            "c.spin_by('cuLaunchCooperativeKernelMultiDevice', 1000, c.stream()))")
     run = subprocess.run([sys.executable, "-c", code, str(TENANT.parent)], env=environment, capture_output=True, text=True)
-    assert run.stdout.split() == ["2", "800"], run.stderr
+    assert run.stdout.split() == ["2", "800", "800", "800"], run.stderr
 
 
 def test_eight_racing_processes_fill_the_slice_exactly(make):
@@ -154,31 +156,6 @@ class Node:
                     page.write(struct.pack("<Q", sequence))
 
 
-def share_of(gpu, tenants, commands, seconds, settle=0.0):
-    """Percent of the card's time that each of the tenants gets, by the device's own account."""
-    for tenant, command in zip(tenants, commands):
-        tenant.send(*command)
-    time.sleep(0.3 + settle)
-    start, before = time.monotonic(), [gpu.busy_ns(t.pid) for t in tenants]
-    time.sleep(seconds)
-    after, end = [gpu.busy_ns(t.pid) for t in tenants], time.monotonic()
-    for tenant in tenants:
-        tenant.answer()
-    return [(b - a) / (end - start) / 1e7 for a, b in zip(before, after)]
-
-
-def assert_some_within(measure, percent):
-    """A host that is too busy to feed the card shows as a lower share, so one of three measurements has to be right."""
-    if os.getloadavg()[0] > os.cpu_count():
-        pytest.skip("the host is too busy to feed a card; shares need a quiet one")
-    seen = []
-    for _ in range(3):
-        seen.append(measure())
-        if abs(seen[-1] - percent) <= 2:
-            return
-    raise AssertionError(f"{percent} % asked, {seen} got")
-
-
 @pytest.mark.parametrize("percent,durations,sync_every,streams", [
     (20, [1_000_000], 1, 1),
     (30, [1_000_000], 1, 1),
@@ -192,6 +169,14 @@ def test_share_of_gpu_time(make, gpu, percent, durations, sync_every, streams):
     tenant = make.tenant(make(0, percent * 10))
     command = ("spin", durations, 4.0, sync_every, streams)
     assert_some_within(lambda: share_of(gpu, [tenant], [command], 3.0)[0], percent)
+
+
+@pytest.mark.parametrize("how", ["cuLaunch", "cuLaunchGrid", "cuLaunchGridAsync", "cuLaunchCooperativeKernelMultiDevice"])
+def test_calls_that_few_programs_use_are_held_to_the_share_too(make, gpu, how):
+    slice_of = make(0, 300)
+    tenant = make.tenant(slice_of)
+    assert_some_within(lambda: share_of(gpu, [tenant], [("spin_by", how, 1_000_000, 3.0)], 2.0)[0], 30)
+    assert slice_of.device_word(11) > 500, "launches are counted"
 
 
 def test_one_share_for_all_processes_of_a_slice(make, gpu):

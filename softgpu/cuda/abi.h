@@ -90,6 +90,16 @@ struct CUlaunchConfig {
 };
 static_assert(offsetof(CUlaunchConfig, stream) == 32 && sizeof(CUlaunchConfig) == 56);
 
+struct CUDA_LAUNCH_PARAMS {
+  CUfunction function;
+  unsigned grid_x, grid_y, grid_z;
+  unsigned block_x, block_y, block_z;
+  unsigned shared_bytes;
+  CUstream stream;
+  void** parameters;
+};
+static_assert(offsetof(CUDA_LAUNCH_PARAMS, stream) == 40 && sizeof(CUDA_LAUNCH_PARAMS) == 56);
+
 using CUarray = struct CUarray_st*;
 
 enum CUmemorytype : unsigned { kMemoryHost = 1, kMemoryDevice = 2, kMemoryArray = 3, kMemoryUnified = 4 };

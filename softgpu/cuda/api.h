@@ -180,6 +180,19 @@ TW_EXPORT CUresult cuOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, CUfu
 TW_EXPORT CUresult cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int* blocks, CUfunction,
                                                                         int block_size, size_t, unsigned);
 
+// old_launch.cc
+TW_EXPORT CUresult cuFuncSetBlockShape(CUfunction f, int x, int y, int z);
+TW_EXPORT CUresult cuFuncSetSharedSize(CUfunction f, unsigned bytes);
+TW_EXPORT CUresult cuParamSetSize(CUfunction f, unsigned bytes);
+TW_EXPORT CUresult cuParamSetv(CUfunction f, int offset, void* value, unsigned bytes);
+TW_EXPORT CUresult cuParamSeti(CUfunction f, int offset, unsigned value);
+TW_EXPORT CUresult cuParamSetf(CUfunction f, int offset, float value);
+TW_EXPORT CUresult cuLaunch(CUfunction f);
+TW_EXPORT CUresult cuLaunchGrid(CUfunction f, int width, int height);
+TW_EXPORT CUresult cuLaunchGridAsync(CUfunction f, int width, int height, CUstream stream);
+TW_EXPORT CUresult cuLaunchCooperativeKernelMultiDevice(CUDA_LAUNCH_PARAMS* launches, unsigned count,
+                                                        unsigned flags);
+
 // stream.cc
 TW_EXPORT CUresult cuStreamCreate(CUstream* out, unsigned flags);
 TW_EXPORT CUresult cuStreamCreateWithPriority(CUstream* out, unsigned flags, int priority);

@@ -6,6 +6,7 @@
 // Driver, Context, Stream, Event and DeviceMemory are safe from any thread.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <deque>
 #include <map>
@@ -75,6 +76,10 @@ struct Function {
   std::string name;
   bool is_spin = false;  // tw_spin(uint64_t duration_ns)
   struct Module* module = nullptr;
+  // What old_launch.cc has been told about the next launch.
+  std::array<unsigned, 3> block{};
+  unsigned shared_bytes = 0;
+  std::vector<unsigned char> parameters;
 };
 
 // A CUmodule (belongs to a context) or a CUlibrary (context == nullptr).

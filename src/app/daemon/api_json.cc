@@ -21,6 +21,21 @@ void write_use(net::JsonWriter& w, const serving::SliceUse& use) {
   w.field("memory_refusals", use.memory_refusals).field("oom_kills", use.oom_kills).end();
 }
 
+// What compute is capped by. Nothing here caps a library slice in space: see docs/internals/vgpu-compute.md.
+std::string_view compute_cap_of(Isolation isolation) {
+  switch (isolation) {
+    case Isolation::Hardware:
+    case Isolation::Driver:
+      return "space";
+    case Isolation::Kernel:
+    case Isolation::Library:
+      return "time";
+    case Isolation::None:
+      break;
+  }
+  return "none";
+}
+
 void write_share_of(net::JsonWriter& w, const Slice& slice) {
   const Share& share = slice.share;
   w.field("id", slice.id).field("device", slice.device_id).field("owner", slice.owner);
@@ -29,6 +44,7 @@ void write_share_of(net::JsonWriter& w, const Slice& slice) {
   w.field("ceiling_percent", std::max(share.ceiling_percent, share.compute_percent));
   w.field("weight", share.weight == 0 ? share.compute_percent : share.weight);
   w.field("memory_wait_ms", share.memory_wait_ms).field("paused", slice.paused);
+  w.field("compute_cap", compute_cap_of(slice.isolation));
   w.field("isolation", to_string(slice.isolation));
   write_reason(w, "isolation_reason", slice.isolation_reason);
 }

@@ -69,6 +69,7 @@ TEST(ApiJson, DeviceTellsWhatIsFree) {
   EXPECT_EQ(json["slices"].items()[0]["use"]["memory_bytes"].integer_or(0), 5);
   EXPECT_FALSE(json["slices"].items()[1].has("use"));
   EXPECT_EQ(json["slices"].items()[0]["isolation"].text_or(""), "kernel");
+  EXPECT_EQ(json["slices"].items()[0]["compute_cap"].text_or(""), "time");
 }
 
 TEST(ApiJson, DeploymentKeepsSpecReplicasAndReasons) {

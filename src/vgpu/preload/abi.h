@@ -37,6 +37,7 @@ using CUmemGenericAllocationHandle = unsigned long long;
 inline constexpr CUresult CUDA_SUCCESS = 0;
 inline constexpr CUresult CUDA_ERROR_OUT_OF_MEMORY = 2;
 inline constexpr CUresult CUDA_ERROR_NOT_READY = 600;
+inline constexpr CUresult CUDA_ERROR_NOT_PERMITTED = 800;
 inline constexpr CUresult CUDA_ERROR_NOT_SUPPORTED = 801;
 inline constexpr CUresult CUDA_ERROR_SYSTEM_NOT_READY = 802;
 
@@ -51,6 +52,14 @@ struct CUlaunchConfig {
   unsigned attribute_count;
 };
 static_assert(offsetof(CUlaunchConfig, stream) == 32 && sizeof(CUlaunchConfig) == 56);
+
+struct CUlaunchParams {  // CUDA_LAUNCH_PARAMS
+  CUfunction function;
+  unsigned grid_x, grid_y, grid_z, block_x, block_y, block_z, shared_bytes;
+  CUstream stream;
+  void** parameters;
+};
+static_assert(offsetof(CUlaunchParams, stream) == 40 && sizeof(CUlaunchParams) == 56);
 
 // CUmemAllocationProp begins with the type, the handle types and the location {type, id}.
 struct CUmemAllocationProp {

@@ -13,7 +13,7 @@ import re
 import sys
 from typing import NamedTuple
 
-CLASSES = ("control", "allocate", "free", "launch", "import", "query", "load", "refuse", "pass")
+CLASSES = ("control", "allocate", "free", "launch", "import", "query", "load", "refuse", "copy", "pass")
 UNWRAPPED = "listed"
 REGISTERS = 6  # arguments of the x86-64 ABI that are none of them floating-point
 ROW = re.compile(r"(\w+)\s+(\w+)\s+(\d+)(?:\s+(ptsz|ptds))?(?:\s+(\(.*\)))?")
@@ -65,6 +65,8 @@ def read(path):
         if not row or row[1] not in CLASSES or section is None or bool(row[5]) == (section == UNWRAPPED):
             raise SystemExit(f"{path}:{number}: not a row of the table: {text}")
         klass, symbol, since, suffix, signature = row.groups()
+        if klass in ("allocate", "launch") and not signature:
+            raise SystemExit(f"{path}:{number}: {klass} without a wrapper: {text}")
         nvml = symbol.startswith("nvml")
         name = None if nvml else name_of(symbol)
         forms = [("Legacy", symbol), ("PerThread", f"{symbol}_{suffix}")] if suffix else [("Any", symbol)]

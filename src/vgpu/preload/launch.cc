@@ -2,25 +2,13 @@
 #include "vgpu/preload/abi.h"
 #include "vgpu/preload/calls.h"
 #include "vgpu/preload/graph_memory.h"
+#include "vgpu/preload/slow_launch.h"
 #include "vgpu/preload/tenant.h"
 #include "vgpu/preload/throttle.h"
 
 using namespace tweendeck::vgpu;
 
 namespace {
-
-// The launch that the thread's lease does not pay for.
-template <class Ask>
-__attribute__((noinline)) CUresult slow_launch(const Shape& shape, CUstream stream, Ask ask) {
-  const Mode now = mode_attached();
-  if (now == Mode::Inert) return ask();
-  if (now == Mode::Broken) return CUDA_ERROR_SYSTEM_NOT_READY;
-  const Ticket ticket = begin_launch(shape, stream);
-  if (ticket.refused) return ticket.refused;
-  const CUresult result = ask();
-  end_launch(ticket, stream, result == CUDA_SUCCESS);
-  return result;
-}
 
 inline bool is_paid_cuLaunchKernel(Form form, CUfunction f, unsigned gx, unsigned gy, unsigned gz,
                                    unsigned bx, unsigned by, unsigned bz, unsigned, const CUstream& stream,

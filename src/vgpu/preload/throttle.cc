@@ -22,7 +22,6 @@ constexpr uint64_t kLeastSleepNs = 50'000;   // for the share; what accrues mean
 constexpr uint64_t kFlightSleepNs = 20'000;  // for work that should be done
 constexpr uint64_t kWaitGapNs = 10'000'000;  // a wait this long after the last is a new one
 constexpr uint32_t kLeaseOfRunAhead = 2;     // a lease is at most this part of the run-ahead
-constexpr CUresult kNotPermitted = 800;
 
 // A thread's lease, and what is to be settled of it.
 struct Record : Lease {
@@ -402,7 +401,7 @@ Ticket begin_launch(const Shape& shape, CUstream stream) {
   const int device = page_device_now();
   if (device == kNotInSlice) {
     count_refusal(0, TW_VGPU_REFUSED_DEVICE);
-    ticket.refused = kNotPermitted;
+    ticket.refused = CUDA_ERROR_NOT_PERMITTED;
   }
   if (device < 0) return ticket;
   Record* record = record_of_thread();
