@@ -14,23 +14,24 @@ Shape shape_of_grid(CUfunction function, int width, int height) {
   return shape_of(function, static_cast<unsigned>(width), static_cast<unsigned>(height), 1, 0, 0, 0);
 }
 
-inline bool is_paid_cuLaunch(Form, CUfunction function) {
-  return spend(shape_of_grid(function, 1, 1), nullptr);
+inline bool is_paid_cuLaunch(Form form, CUfunction function) {
+  return spend(shape_of_grid(function, 1, 1), nullptr, form);
 }
 CUresult on_cuLaunch(auto* ask, CUfunction function) {
   return slow_launch(shape_of_grid(function, 1, 1), nullptr, [&] { return ask(function); });
 }
 
-inline bool is_paid_cuLaunchGrid(Form, CUfunction function, int width, int height) {
-  return spend(shape_of_grid(function, width, height), nullptr);
+inline bool is_paid_cuLaunchGrid(Form form, CUfunction function, int width, int height) {
+  return spend(shape_of_grid(function, width, height), nullptr, form);
 }
 CUresult on_cuLaunchGrid(auto* ask, CUfunction function, int width, int height) {
   return slow_launch(shape_of_grid(function, width, height), nullptr,
                      [&] { return ask(function, width, height); });
 }
 
-inline bool is_paid_cuLaunchGridAsync(Form, CUfunction function, int width, int height, CUstream stream) {
-  return spend(shape_of_grid(function, width, height), stream);
+inline bool is_paid_cuLaunchGridAsync(Form form, CUfunction function, int width, int height,
+                                      const CUstream& stream) {
+  return spend(shape_of_grid(function, width, height), stream, form);
 }
 CUresult on_cuLaunchGridAsync(auto* ask, CUfunction function, int width, int height, CUstream stream) {
   return slow_launch(shape_of_grid(function, width, height), stream,
