@@ -27,7 +27,7 @@ Group lowest(uint16_t candidates, uint32_t count, const DeviceKeys& keys) {
 
 }  // namespace
 
-std::optional<uint16_t> choose_devices(const Cluster& cluster, NodeIndex node, ShapeId shape,
+std::optional<uint16_t> devices_by_key(const Cluster& cluster, NodeIndex node, ShapeId shape,
                                        const DeviceKeys& keys) {
   const Request& request = cluster.shape(shape).request;
   if (request.devices == 0) {

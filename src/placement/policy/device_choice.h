@@ -17,7 +17,7 @@ using DeviceKeys = std::array<int64_t, kMaxDevicesPerNode>;
 // The devices with the lowest keys among those that fit. Where the request wants them near each other, the group
 // whose chosen keys have the lowest sum; where it only prefers that and no group has enough, any.
 // Nothing when the claim does not fit; 0 for claims without devices.
-std::optional<uint16_t> choose_devices(const Cluster& cluster, NodeIndex node, ShapeId shape,
+std::optional<uint16_t> devices_by_key(const Cluster& cluster, NodeIndex node, ShapeId shape,
                                        const DeviceKeys& keys);
 
 // What is left of a device: permille of the scarcer of compute and memory.

@@ -133,7 +133,7 @@ void FgdScorer::take_out(const Cluster& cluster, State& state, ShapeId shape, ui
 
 std::optional<FgdScorer::Gain> FgdScorer::gain(const Cluster& cluster, NodeIndex node, ShapeId shape) {
   const Request& request = cluster.shape(shape).request;
-  const std::optional<uint16_t> fullest = choose_devices(cluster, node, shape, fullest_first(cluster, node));
+  const std::optional<uint16_t> fullest = devices_by_key(cluster, node, shape, fullest_first(cluster, node));
   if (!fullest) return std::nullopt;
   Gain gain;
   gain.devices = *fullest;

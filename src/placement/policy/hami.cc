@@ -122,7 +122,7 @@ std::optional<uint16_t> HamiScorer::devices(const Cluster& cluster, NodeIndex in
   std::sort(order.begin(), order.begin() + node.device_count, before);
   DeviceKeys keys{};
   for (uint32_t place = 0; place < node.device_count; ++place) keys[order[place]] = place;
-  return choose_devices(cluster, index, shape, keys);
+  return devices_by_key(cluster, index, shape, keys);
 }
 
 std::optional<uint16_t> HamiScorer::best_linked(const Cluster& cluster, NodeIndex index,

@@ -40,7 +40,7 @@ uint16_t UsageScorer::pick(const Cluster& cluster, NodeIndex node, ShapeId shape
   if (!pack_) {
     for (int64_t& key : keys) key = -key;
   }
-  return *choose_devices(cluster, node, shape, keys);
+  return *devices_by_key(cluster, node, shape, keys);
 }
 
 int32_t UsageScorer::score(const Cluster& cluster, NodeIndex node, ShapeId shape) const {
