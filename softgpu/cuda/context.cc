@@ -44,8 +44,19 @@ void reset_primary(Driver& driver, Device& device) {
   device.primary = nullptr;
 }
 
+enum Limit : int { kStackLimit = 0, kPrintfLimit = 1, kHeapLimit = 2 };  // CUlimit
 constexpr size_t kLimits = 8;  // CUlimit numbers that cuCtxSetLimit takes
 constexpr size_t kDefaultLimits[kLimits] = {1024, 1 << 20, 8 << 20, 2, 2048, 128, 0, 0};
+
+size_t limit_of(const Context& context, int limit) {
+  return context.limits[limit] != 0 ? context.limits[limit] : kDefaultLimits[limit];
+}
+
+// What a limit takes of the card; the defaults are in what every context takes.
+uint64_t bytes_for(const CardInfo& card, int limit, uint64_t value) {
+  if (limit == kPrintfLimit || limit == kHeapLimit) return value;
+  return limit == kStackLimit ? value * card.sm_count * card.threads_per_sm : 0;
+}
 
 }  // namespace
 
@@ -226,14 +237,26 @@ CUresult cuCtxGetLimit(size_t* value, int limit) {
   TW_DRIVER(driver);
   TW_CONTEXT(context);
   if (value == nullptr || limit < 0 || limit >= static_cast<int>(kLimits)) return CUDA_ERROR_INVALID_VALUE;
-  *value = context->limits[limit] != 0 ? context->limits[limit] : kDefaultLimits[limit];
+  *value = limit_of(*context, limit);
   return CUDA_SUCCESS;
 }
 
 CUresult cuCtxSetLimit(int limit, size_t value) {
   TW_DRIVER(driver);
   TW_CONTEXT(context);
-  if (limit < 0 || limit >= static_cast<int>(kLimits)) return CUDA_ERROR_INVALID_VALUE;
+  constexpr size_t kLargestLimit = size_t{1} << 40;
+  if (limit < 0 || limit >= static_cast<int>(kLimits) || value > kLargestLimit)
+    return CUDA_ERROR_INVALID_VALUE;
+  if (value == 0) value = kDefaultLimits[limit];
+  const Device& device = *driver->device(context->device);
+  std::lock_guard guard(driver->mutex);
+  const CardInfo& card = driver->info(context->device);
+  const uint64_t before = bytes_for(card, limit, limit_of(*context, limit));
+  const uint64_t after = bytes_for(card, limit, value);
+  if (after > before && !driver->client().reserve(device.card, after - before))
+    return CUDA_ERROR_OUT_OF_MEMORY;
+  if (after < before) driver->client().release(device.card, before - after);
+  context->charged += after - before;
   context->limits[limit] = value;
   return CUDA_SUCCESS;
 }

@@ -52,6 +52,22 @@ TEST_F(Driver, NamesItsDevicesSimulated) {
   EXPECT_EQ(CALL(cuDeviceGetName)(name, sizeof name, 3), CUDA_ERROR_INVALID_DEVICE);
 }
 
+TEST_F(Driver, LimitsOfAContextTakeMemory) {
+  const size_t before = free_bytes();
+  size_t heap = 0, stack = 0;
+  OK(CALL(cuCtxGetLimit)(&heap, 2));
+  OK(CALL(cuCtxGetLimit)(&stack, 0));
+  OK(CALL(cuCtxSetLimit)(2, heap + (64 << 20)));
+  EXPECT_EQ(before - free_bytes(), 64u << 20);
+  EXPECT_EQ(CALL(cuCtxSetLimit)(2, size_t{1} << 39), CUDA_ERROR_OUT_OF_MEMORY);
+  OK(CALL(cuCtxSetLimit)(0, stack + 16));
+  EXPECT_EQ(before - free_bytes(), (64u << 20) + 16u * 132 * 2048)
+      << "for every thread that the card can hold";
+  OK(CALL(cuCtxSetLimit)(2, heap));
+  OK(CALL(cuCtxSetLimit)(0, stack));
+  EXPECT_EQ(free_bytes(), before);
+}
+
 TEST_F(Driver, MemoryIsChargedRefusedAndReturned) {
   const size_t before = free_bytes();
   CUdeviceptr a = 0;

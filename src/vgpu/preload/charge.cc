@@ -54,6 +54,13 @@ void charge_anyway(int device, uint64_t bytes, tw_vgpu_kind kind) {
   books().reserve(static_cast<uint32_t>(device), kNoLimit, bytes, kind);
 }
 
+void add_to_charge(uint64_t key, uint64_t context, int device, uint64_t bytes, tw_vgpu_kind kind) {
+  Allocation allocation = {0, context, static_cast<uint32_t>(device), kind};
+  allocations().remove(key, allocation);
+  allocation.bytes += bytes;
+  allocations().insert(key, allocation);
+}
+
 void release_context(uint64_t context) {
   if (books().attached()) allocations().remove_context(context, release_in_books);
 }

@@ -22,6 +22,9 @@ void unreserve(int device, uint64_t bytes, tw_vgpu_kind kind);
 // For what exists already: counts even above the limit.
 void charge_anyway(int device, uint64_t bytes, tw_vgpu_kind kind);
 
+// Makes what is reserved already a part of what `key` is charged: give_back() or the context's end releases it.
+void add_to_charge(uint64_t key, uint64_t context, int device, uint64_t bytes, tw_vgpu_kind kind);
+
 // True: there is nothing to charge, the driver shall answer.
 inline bool for_the_driver(int device, uint64_t bytes) {
   return device == kNoDevice || bytes == 0;

@@ -3,6 +3,7 @@
 #include "vgpu/preload/calls.h"
 #include "vgpu/preload/charge.h"
 #include "vgpu/preload/footprint.h"
+#include "vgpu/preload/heaps.h"
 #include "vgpu/preload/pools.h"
 #include "vgpu/preload/tenant.h"
 #include "vgpu/preload/throttle.h"
@@ -22,8 +23,8 @@ Primary g_primary[kMaxDevices];
 
 void context_gone(uint64_t context) {
   release_context(context);
+  heaps_gone(context);
   forget_launches_of(context);
-  pool_memory_freed();
 }
 
 void primary_gone(CUdevice device) {
@@ -31,6 +32,7 @@ void primary_gone(CUdevice device) {
   __atomic_store_n(&g_primary[device].retained, 0, __ATOMIC_RELEASE);
   if (const uint64_t context = __atomic_exchange_n(&g_primary[device].context, 0, __ATOMIC_ACQ_REL))
     context_gone(context);
+  if (const int index = page_device(device); index >= 0) pools_emptied(index);
 }
 
 CUresult release_primary(auto* ask, CUdevice device) {

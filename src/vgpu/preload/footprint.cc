@@ -123,10 +123,7 @@ CUresult Footprint::charge(uint64_t key, uint64_t context, tw_vgpu_kind kind) {
   if (bytes == 0) return CUDA_SUCCESS;
   const CUresult granted = reserve(device_, bytes, kind);
   if (granted != CUDA_SUCCESS) return granted;
-  Allocation allocation = {0, context, static_cast<uint32_t>(device_), kind};
-  allocations().remove(key, allocation);
-  allocation.bytes += bytes;
-  allocations().insert(key, allocation);
+  add_to_charge(key, context, device_, bytes, kind);
   return CUDA_SUCCESS;
 }
 

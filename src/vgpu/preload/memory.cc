@@ -21,9 +21,7 @@ CUresult on_cuMemAllocManaged(auto* ask, CUdeviceptr* out, size_t bytes, unsigne
 }
 
 CUresult on_cuMemFree_v2(auto* ask, CUdeviceptr address) {
-  const CUresult result = give_back(address, [&] { return ask(address); });
-  if (result == CUDA_SUCCESS) pool_memory_freed();
-  return result;
+  return free_memory(address, [&] { return ask(address); });
 }
 
 // The driver chooses the pitch: the width is reserved before the call and the padding after it.

@@ -2,15 +2,33 @@
 // it. Safe from any thread, inside a slice only.
 #pragma once
 
+#include <stdint.h>
+
+#include "vgpu/preload/abi.h"
+#include "vgpu/preload/charge.h"
+
 namespace tweendeck::vgpu {
 
 // Gives back what pools of the device hold and nobody uses. True when that was anything.
 bool trim_pools(int device);
 // Work of the device has come to an end: pools may have given memory back.
 void settle_pools();
-// The program has freed memory that may be a pool's.
-void pool_memory_freed();
+// The device's primary context is gone, and all memory of pools with it.
+void pools_emptied(int device);
 // After fork: the parent's pools are not the child's.
 void forget_pools();
+
+// Before memory at the address may be freed: the number of the pool that it is of, or 0. After: whether it was.
+uint64_t forget_piece(CUdeviceptr address);
+void piece_freed(CUdeviceptr address, uint64_t number, bool freed);
+
+// `ask` frees memory of whatever kind: cuMemFree takes a pool's, and cuMemFreeAsync that of cuMemAlloc.
+template <class Ask>
+CUresult free_memory(CUdeviceptr address, Ask ask) {
+  const uint64_t number = forget_piece(address);
+  const CUresult result = give_back(address, ask);
+  piece_freed(address, number, result == CUDA_SUCCESS);
+  return result;
+}
 
 }  // namespace tweendeck::vgpu

@@ -7,6 +7,7 @@
 #include "vgpu/preload/calls.h"
 #include "vgpu/preload/footprint.h"
 #include "vgpu/preload/graph_memory.h"
+#include "vgpu/preload/heaps.h"
 #include "vgpu/preload/pages.h"
 #include "vgpu/preload/pools.h"
 #include "vgpu/preload/throttle.h"
@@ -69,6 +70,7 @@ void after_fork_in_child() {
   forget_pools();
   forget_virtual();
   forget_footprints();
+  forget_heaps();
   forget_graph_memory();
   if (ready::g_mode_attached == static_cast<uint8_t>(Mode::Limited)) ready::g_mode_attached = ready::kNotYet;
   __atomic_store_n(&g_attaching, 0, __ATOMIC_RELEASE);
