@@ -32,6 +32,7 @@ constexpr unsigned kWallLimitS = 120;  // a cell that hangs ends its process, an
 constexpr unsigned kBlocksPerSm = 8;   // of 256 threads: what an SM holds
 constexpr uint64_t kSliceMemoryBytes = 16ull << 30;
 constexpr uint64_t kNodeRank = 0;
+constexpr uint64_t kStartNs = 10 * kMs;  // tenants begin then: a page takes time 0 for never
 
 // Of a cell only one process runs at a time, so handing over within a CPU is the cheapest. Ends with the
 // cell.
@@ -77,7 +78,7 @@ class Tenants {
              const nvml::SlicePages& pages) {
     const std::string id = std::to_string(slice);
     const unsigned blocks = cell.sms * kBlocksPerSm / (cell.half ? 2 : 1);
-    const uint64_t start_ns = cell.borrow && slice + 1 == cell.caps.size() ? kReturnNs : 0;
+    const uint64_t start_ns = cell.borrow && slice + 1 == cell.caps.size() ? kStartNs + kReturnNs : kStartNs;
     const std::vector<std::string> arguments = {built.tenant(), cell.kind, std::to_string(cell.kernel_ns),
                                                 std::to_string(blocks), std::to_string(start_ns)};
     const std::map<std::string, std::string> environment = {
@@ -167,7 +168,7 @@ class Node {
   Nanos next_lend_ = device::kBorrowPeriod;
 };
 
-// Busy time of each slice at certain moments.
+// Busy time of each slice at certain moments since the start.
 using Looks = std::map<uint64_t, std::vector<uint64_t>>;
 
 double percent(const Looks& looks, size_t slice, uint64_t from_ns, uint64_t to_ns) {
@@ -220,7 +221,8 @@ std::expected<CellResult, std::string> watch(softgpu::Model& model, softgpu::Cli
                                              const Tenants& tenants, const Cell& cell) {
   Looks looks = moments_of(cell);
   uint64_t next_round = 0;
-  for (auto& [at, busy] : looks) {
+  for (auto& [after_start, busy] : looks) {
+    const uint64_t at = kStartNs + after_start;
     while (next_round <= at) {
       clock.sleep_until(next_round);
       next_round = node.round(next_round);

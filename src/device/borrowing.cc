@@ -69,7 +69,7 @@ void Borrowing::observe(Nanos now, const SliceActivity& slice, Seen& seen) const
         static_cast<double>(slice.charged_ns - seen.charged_ns) / elapsed * kWholePermille;
     seen.use += (now_permille - seen.use) * (1 - std::exp(-elapsed / kSmoothing));
   }
-  if (used || seen.wants_more) seen.active_at = now;
+  seen.active_at = used || seen.wants_more ? now : std::max(seen.active_at, slice.last_active);
   const bool was_active = seen.active;
   seen.active = !slice.paused && seen.active_at != 0 && now - seen.active_at < kLendAfter;
   if (!seen.active) {

@@ -45,6 +45,7 @@ struct SliceActivity {
   uint64_t charged_ns = 0;    // GPU time charged so far
   uint64_t throttled_ns = 0;  // time that threads waited for the share so far
   bool waiting = false;       // somebody waits right now, where that is known
+  Nanos last_active = 0;      // when it last launched, wanted to or had work queued, where that is known
 };
 
 struct ShareGrant {

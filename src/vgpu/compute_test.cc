@@ -183,17 +183,26 @@ TEST(Durations, WithOthersAboutAMeasurementIsOnlyAnUpperBound) {
   EXPECT_EQ(durations->find(5).mean_ns, 90'000u) << "and its lower end holds, too";
 }
 
-TEST(Durations, WhatWasChargedTooMuchBeforeAnythingWasExactIsSaid) {
+TEST(Durations, ChargesAreProvisionalUntilOneMeasurementIsExact) {
   Durations durations;
-  EXPECT_EQ(durations.update(5, 0, 100 * kMs), 0);
-  EXPECT_EQ(durations.update(5, 0, 100 * kMs), 0);
-  EXPECT_EQ(durations.update(5, 0, 50 * kMs), static_cast<int64_t>(100 * kMs));
-  auto exact = known(5, 100 * kMs, 1);
-  EXPECT_EQ(exact->update(5, 0, 50 * kMs), 0);
-  EXPECT_EQ(durations.update(6, 0, 100 * kMs, 50 * kMs), 0) << "charged by half for now";
-  EXPECT_EQ(durations.update(6, 0, 80 * kMs), -static_cast<int64_t>(30 * kMs));
-  EXPECT_EQ(durations.update(7, 0, 100 * kMs, 50 * kMs), 0);
-  EXPECT_EQ(durations.update(7, 40 * kMs, 40 * kMs), static_cast<int64_t>(10 * kMs));
+  const auto charged = [&](uint64_t key, uint64_t least, uint64_t most, bool others = false) {
+    const Charge charge = durations.update(key, least * kMs, most * kMs, others);
+    return static_cast<int64_t>(charge.ns / kMs) - charge.refund_ns / static_cast<int64_t>(kMs);
+  };
+  // Only the slice's own work was beside it: by the shortest.
+  EXPECT_EQ(charged(5, 0, 100), 100);
+  EXPECT_EQ(charged(5, 0, 100), 100);
+  EXPECT_EQ(charged(5, 0, 50), 150 - 200);
+  EXPECT_EQ(charged(5, 40, 40), 160 - 150);
+  EXPECT_EQ(charged(5, 0, 100), 40) << "from now on it is known";
+  // Beside others: by half of the longest or by the shortest, and all by the exact one.
+  EXPECT_EQ(charged(6, 0, 100, true), 50);
+  EXPECT_EQ(charged(6, 0, 80, true), 50);
+  EXPECT_EQ(charged(6, 0, 40, true), 120 - 100);
+  EXPECT_EQ(charged(6, 55, 55), 220 - 120);
+  // After some launches the half is no longer believed.
+  for (int i = 0; i < Durations::kGuessedLaunches; ++i) EXPECT_EQ(charged(7, 0, 100, true), 50);
+  EXPECT_EQ(charged(7, 0, 100, true), 100);
 }
 
 TEST(Durations, AKernelThatVariesIsToldFromOneThatChangedOnce) {
@@ -252,6 +261,7 @@ struct Trimmed {
   tw_vgpu_device_usage shared{};
   tw_vgpu_feedback feedback{};
   uint64_t now = kStart;
+  uint64_t in_flight_ns = 0;
   int64_t period(uint64_t estimated_ns, uint64_t busy_ns, uint64_t others_permille) {
     now += 166 * kMs;
     shared.estimated_ns += estimated_ns;
@@ -259,7 +269,7 @@ struct Trimmed {
     feedback.others_permille = others_permille;
     feedback.stamp_ns = now;
     ++feedback.sequence;
-    return take_feedback(shared, feedback, now);
+    return take_feedback(shared, feedback, now, in_flight_ns);
   }
 };
 
@@ -269,7 +279,9 @@ TEST(Trim, FollowsTheNodeOnlyWithOthersAbout) {
   EXPECT_EQ(trim_of(slice.shared), kFullTrim) << "alone, the events are right";
   for (int i = 0; i < 150; ++i) slice.period(40 * kMs, 80 * kMs, 500);
   EXPECT_NEAR(static_cast<double>(trim_of(slice.shared)), 2000, 150);
-  slice.period(40 * kMs, 40 * kMs, 0);
+  slice.period(40 * kMs, 80 * kMs, 0);
+  EXPECT_GT(trim_of(slice.shared), kFullTrim) << "one period without others does not begin anew";
+  for (int i = 0; i < 7; ++i) slice.period(40 * kMs, 40 * kMs, 0);
   EXPECT_EQ(trim_of(slice.shared), kFullTrim);
 }
 
@@ -301,10 +313,21 @@ TEST(Trim, WhatWasChargedTooMuchIsGivenBack) {
   EXPECT_NEAR(static_cast<double>(charged - back), static_cast<double>(busy), 25.0 * kMs + 1);
 }
 
+// What runs at the moment of a period's end is measured by the node and not charged yet.
+TEST(Trim, WorkInFlightIsNotTakenForATooSmallCharge) {
+  Trimmed slice;
+  slice.in_flight_ns = 100 * kMs;
+  slice.period(0, 0, 700);
+  slice.shared.charged_ns += 70 * kMs;
+  EXPECT_EQ(slice.period(70 * kMs, 120 * kMs, 700), 0);
+  slice.shared.charged_ns += 60 * kMs;
+  EXPECT_EQ(slice.period(60 * kMs, 10 * kMs, 700), 0);
+}
+
 TEST(Trim, StaleOrForgedFeedbackDoesLittle) {
   Trimmed slice;
   for (int i = 0; i < 20; ++i) slice.period(40 * kMs, 80 * kMs, 500);
-  take_feedback(slice.shared, slice.feedback, slice.now + kFeedbackMaxAgeNs + 1);
+  take_feedback(slice.shared, slice.feedback, slice.now + kFeedbackMaxAgeNs + 1, 0);
   EXPECT_EQ(trim_of(slice.shared), kFullTrim);
   slice.shared.trim_permille = UINT64_MAX;
   EXPECT_EQ(trim_of(slice.shared), kHighestTrim);

@@ -40,12 +40,18 @@ struct Duration {
   bool varies = false;             // measured exactly, it took now this and now that
 };
 
+struct Charge {
+  uint64_t ns = 0;        // for this launch
+  int64_t refund_ns = 0;  // of what earlier ones were charged; negative: they cost more
+};
+
 class Durations {
  public:
   static constexpr uint32_t kEntries = 4096;
   static constexpr uint8_t kSteadyAfter = 3;        // agreeing measurements in a row
   static constexpr uint32_t kMostUnmeasured = 512;  // doubles up to this with each further agreement
   static constexpr int kVariationStep = 16, kVariationFades = 4, kVaries = 96, kMostVariation = 128;
+  static constexpr uint8_t kGuessedLaunches = 2;
   static constexpr uint64_t kToleranceNs = 500;     // the resolution of events
   static constexpr uint64_t kToleranceDivisor = 8;  // and this part of the mean
 
@@ -57,10 +63,12 @@ class Durations {
             __atomic_load_n(&entry.variation, __ATOMIC_RELAXED) >= kVaries};
   }
 
-  // Returns how much was charged too much before (negative: too little), now that more is known: a first
-  // measurement that was not exact may have been charged `first_charged_ns`, and what follows by the shortest
-  // so far.
-  int64_t update(uint64_t key, uint64_t least_ns, uint64_t most_ns, uint64_t first_charged_ns = 0) {
+  // Takes in a measurement and says what the launch is to be charged. While no measurement of the kernel was exact,
+  // charges are provisional. With `others` on the device the first kGuessedLaunches are charged half of the longest
+  // interval, or the shortest if that is less: what a tenant is charged for its neighbours leaves the device idle, and
+  // the node's figures (trim.h) tell what was too little. Then by the shortest; and by the first that is exact all of
+  // them.
+  Charge update(uint64_t key, uint64_t least_ns, uint64_t most_ns, bool others = false) {
     Entry& entry = entries_[key % kEntries];
     if (most_ns == 0) most_ns = 1;
     if (least_ns > most_ns) least_ns = most_ns;
@@ -70,35 +78,19 @@ class Durations {
       store8(entry.agreeing, 0);
       store8(entry.variation, 0);
       entry.unsure = exact ? 0 : 1;
-      entry.first_charged_ns = exact || first_charged_ns == 0 ? most_ns : first_charged_ns;
+      entry.longest_ns = most_ns;
+      entry.provisional_ns = exact || !others ? most_ns : most_ns / 2;
       store(entry.mean_ns, most_ns);
       store(entry.key, key);
-      return 0;
+      return {entry.provisional_ns, 0};
     }
-    const uint64_t mean = entry.mean_ns;
-    const uint64_t tolerance = mean / kToleranceDivisor + kToleranceNs;
-    const uint64_t nearest = most_ns < mean ? most_ns : least_ns > mean ? least_ns : mean;
-    int64_t too_much = 0;
-    if (nearest <= mean + tolerance && nearest + tolerance >= mean) {
-      if (entry.agreeing < UINT8_MAX) store8(entry.agreeing, entry.agreeing + 1);
-      store(entry.mean_ns, nearest < mean ? mean - (mean - nearest) / 4 : mean + (nearest - mean) / 4);
-      store8(entry.variation, entry.variation > kVariationFades ? entry.variation - kVariationFades : 0);
-    } else {
-      if (nearest < mean && entry.unsure > 1) too_much = entry.unsure * static_cast<int64_t>(mean - nearest);
-      store(entry.mean_ns, exact && entry.unsure == 0 ? mean / 2 + nearest / 2 : nearest);
-      store8(entry.agreeing, 0);
-      if (exact && entry.unsure == 0 && entry.variation < kMostVariation)
-        store8(entry.variation, entry.variation + kVariationStep);
-    }
-    if (entry.unsure == 1)
-      too_much = static_cast<int64_t>(entry.first_charged_ns) - static_cast<int64_t>(entry.mean_ns);
-    if (exact) {
-      entry.unsure = 0;
-    } else if (entry.unsure > 0 && entry.unsure < UINT8_MAX) {
-      ++entry.unsure;
-    }
-    store(entry.cost, entry.agreeing >= kSteadyAfter ? cost_word(entry.mean_ns, 1) : kNoCost);
-    return too_much;
+    const uint64_t before = entry.mean_ns;
+    learn(entry, least_ns, most_ns, exact);
+    const uint64_t usual = entry.variation >= kVaries || before > most_ns ? most_ns
+                           : before < least_ns                            ? least_ns
+                                                                          : before;
+    if (entry.unsure == 0) return {usual, 0};
+    return exact ? be_sure(entry, most_ns) : stay_unsure(entry, most_ns, others);
   }
 
   // What is behind the key may take another time from now on: measured again, charged as before until then.
@@ -120,11 +112,47 @@ class Durations {
     uint64_t key = 0;
     uint64_t mean_ns = 0;
     uint64_t cost = 0;
-    uint64_t first_charged_ns = 0;
+    uint64_t longest_ns = 0;      // of the launches while none was measured exactly
+    uint64_t provisional_ns = 0;  // charged for those launches
     uint8_t agreeing = 0;
     uint8_t variation = 0;  // disagreements lately
-    uint8_t unsure = 0;     // measurements since the first, while none was exact
+    uint8_t unsure = 0;     // launches that were measured, while none was exactly
   };
+  void learn(Entry& entry, uint64_t least_ns, uint64_t most_ns, bool exact) {
+    const uint64_t mean = entry.mean_ns;
+    const uint64_t tolerance = mean / kToleranceDivisor + kToleranceNs;
+    const uint64_t nearest = most_ns < mean ? most_ns : least_ns > mean ? least_ns : mean;
+    if (nearest <= mean + tolerance && nearest + tolerance >= mean) {
+      if (entry.agreeing < UINT8_MAX) store8(entry.agreeing, entry.agreeing + 1);
+      store(entry.mean_ns, nearest < mean ? mean - (mean - nearest) / 4 : mean + (nearest - mean) / 4);
+      store8(entry.variation, entry.variation > kVariationFades ? entry.variation - kVariationFades : 0);
+    } else {
+      store(entry.mean_ns, exact && entry.unsure == 0 ? mean / 2 + nearest / 2 : nearest);
+      store8(entry.agreeing, 0);
+      if (exact && entry.unsure == 0 && entry.variation < kMostVariation)
+        store8(entry.variation, entry.variation + kVariationStep);
+    }
+    store(entry.cost, entry.agreeing >= kSteadyAfter ? cost_word(entry.mean_ns, 1) : kNoCost);
+  }
+  // All launches so far were as long as this one.
+  static Charge be_sure(Entry& entry, uint64_t exact_ns) {
+    const int64_t refund =
+        static_cast<int64_t>(entry.provisional_ns) - static_cast<int64_t>(entry.unsure * exact_ns);
+    entry.unsure = 0;
+    return {exact_ns, refund};
+  }
+  static Charge stay_unsure(Entry& entry, uint64_t most_ns, bool others) {
+    if (entry.unsure == UINT8_MAX) return {entry.mean_ns, 0};
+    const uint64_t launches = ++entry.unsure;
+    if (most_ns > entry.longest_ns) entry.longest_ns = most_ns;
+    const bool guessed = others && launches <= kGuessedLaunches && entry.longest_ns / 2 < entry.mean_ns;
+    const uint64_t charge_ns = guessed ? entry.longest_ns / 2 : entry.mean_ns;
+    const auto charged = static_cast<int64_t>(entry.provisional_ns + charge_ns);
+    const auto due = static_cast<int64_t>(launches * charge_ns);
+    const int64_t refund = guessed || charged > due ? charged - due : 0;
+    entry.provisional_ns = static_cast<uint64_t>(charged - refund);
+    return {charge_ns, refund};
+  }
   static uint64_t load(const uint64_t& word) { return __atomic_load_n(&word, __ATOMIC_RELAXED); }
   static void store(uint64_t& word, uint64_t value) { __atomic_store_n(&word, value, __ATOMIC_RELAXED); }
   static void store8(uint8_t& word, int value) {

@@ -51,6 +51,7 @@ enum {
   TW_VGPU_EFFECTIVE_MAX_AGE_NS = 50000000, /* a lent share that is older has been called back */
   TW_VGPU_YIELD_MAX_NS = 20000000,         /* a launch yields no longer than this at a time */
   TW_VGPU_BURST_NS = 10000000,             /* of wall time: what an idle slice keeps of its share */
+  TW_VGPU_TURN_MAX_NS = 250000000,         /* a launch of unknown length is forgotten after this */
   TW_VGPU_MOST_WAITED_NS = 250000000,      /* and what it keeps of the time that it waited behind others */
 };
 
@@ -170,7 +171,7 @@ TW_VGPU_ASSERT(sizeof(struct tw_vgpu_book) == 128, "layout");
 struct tw_vgpu_device_usage {
   uint64_t share_used_until_ns; /* the token bucket; see bucket.h */
   uint64_t share_permille;      /* the share that the bucket is scaled for */
-  uint64_t unlearned;           /* who has the slice's one launch of unknown length in flight */
+  uint64_t unlearned; /* who has the slice's one launch of unknown length in flight: tw_vgpu_turn() */
   /* Demand, for the node: when a thread last launched, last waited for the share, and began to wait. Written
    * at the end of a lease (at most 1 ms of GPU time), and at least every 5 ms while a thread waits. */
   uint64_t last_launch_ns;
@@ -201,7 +202,8 @@ struct tw_vgpu_device_usage {
   uint64_t
       settled_charged_ns; /* charged_ns at the last settlement, and what was charged too much since others */
   uint64_t drift_ns;      /* came: a signed number */
-  uint64_t reserved[16];
+  uint64_t others_ns;     /* when the feedback last had others use the device */
+  uint64_t reserved[15];
 };
 TW_VGPU_ASSERT(sizeof(struct tw_vgpu_device_usage) == 512, "layout");
 
@@ -328,6 +330,20 @@ static inline uint32_t tw_vgpu_slot_bound(const struct tw_vgpu_usage_page* page)
   return bound < TW_VGPU_MAX_SLOTS ? bound : (uint32_t)TW_VGPU_MAX_SLOTS;
 }
 
+/* Slot and time of the launch of unknown length that is in flight. A turn ends with its owner or its time. */
+static inline uint64_t tw_vgpu_turn(uint32_t slot, uint64_t now_ns) {
+  return ((uint64_t)slot + 1) << 48 | (now_ns >> 10 & 0xffffffffffffull);
+}
+static inline uint64_t tw_vgpu_turn_slot(uint64_t turn) {
+  return (turn >> 48) - 1;
+}
+static inline int tw_vgpu_turn_runs(const struct tw_vgpu_usage_page* page, uint64_t turn, uint64_t now_ns) {
+  const uint64_t slot = tw_vgpu_turn_slot(turn);
+  const uint64_t age = ((now_ns >> 10) - turn) & 0xffffffffffffull;
+  return slot < TW_VGPU_MAX_SLOTS && tw_vgpu_load(&page->slots[slot].owner) != 0 &&
+         age <= (uint64_t)TW_VGPU_TURN_MAX_NS >> 10;
+}
+
 /* The latest time at which the slice launched, wanted to, or had work queued on the device; at most now_ns. */
 static inline uint64_t tw_vgpu_last_active_ns(const struct tw_vgpu_usage_page* page, uint32_t device,
                                               uint64_t now_ns) {
@@ -336,6 +352,7 @@ static inline uint64_t tw_vgpu_last_active_ns(const struct tw_vgpu_usage_page* p
   const uint64_t waited = tw_vgpu_load(&usage->last_wait_ns);
   const uint32_t bound = tw_vgpu_slot_bound(page);
   if (waited > last) last = waited;
+  if (tw_vgpu_turn_runs(page, tw_vgpu_load(&usage->unlearned), now_ns)) return now_ns;
   for (uint32_t i = 0; i < bound && last < now_ns; ++i) {
     const uint64_t until = tw_vgpu_load(&page->books[device][i].queued_until_ns);
     if (until > last && tw_vgpu_load(&page->slots[i].owner) != 0) last = until;

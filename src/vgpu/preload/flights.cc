@@ -106,14 +106,9 @@ void settle_launch(const Lane& lane, const Flight& flight, Settlement& settlemen
   } else if (!flight.exclusive) {
     least = most > flight.ahead_ns ? most - flight.ahead_ns : 0;
   }
-  const Duration known = g_durations.find(flight.key);
-  // Half of a first interval beside other tenants, until a second says more: all of it would leave the device idle.
-  const uint64_t first = known.mean_ns == 0 && settlement.others ? most / 2 : most;
-  settlement.refund_ns = g_durations.update(flight.key, least, most, first);
-  settlement.estimated_ns = known.mean_ns == 0                     ? first
-                            : known.varies || known.mean_ns > most ? most
-                            : known.mean_ns < least                ? least
-                                                                   : known.mean_ns;
+  const Charge charge = g_durations.update(flight.key, least, most, settlement.others);
+  settlement.estimated_ns = charge.ns;
+  settlement.refund_ns = charge.refund_ns;
   if (!settlement.alone) settlement.waited_ns = whole - settlement.estimated_ns;
 }
 
@@ -278,7 +273,9 @@ InFlight in_flight(Lane& lane) {
   sum.full = lane.count == kMaxFlights;
   for (uint32_t i = 0; i < lane.count; ++i) {
     const Flight& flight = lane.flights[i];
-    sum.work_ns += flight.charged_ns + flight.unmeasured_ns;
+    const uint64_t work = flight.charged_ns + flight.unmeasured_ns;
+    sum.work_ns += work;
+    sum.until_ns = (flight.since_ns > sum.until_ns ? flight.since_ns : sum.until_ns) + work;
     if (!flight.learned && flight.start != kNoEvent) sum.unlearned = true;
   }
   if (lane.count > 0) {

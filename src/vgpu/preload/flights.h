@@ -78,7 +78,8 @@ void harvest_all();
 
 struct InFlight {
   uint32_t count = 0;
-  uint64_t work_ns = 0;  // expected
+  uint64_t work_ns = 0;   // expected
+  uint64_t until_ns = 0;  // when it is done, if nothing delays it and all is of known length
   bool unlearned = false;
   bool full = false;
   uint64_t oldest_since_ns = 0;

@@ -94,9 +94,10 @@ uint64_t credit_ns(uint32_t device, uint64_t now_ns) {
   return kBurstNs + waited_now(device, now_ns);
 }
 
-void follow_node(uint32_t device, uint64_t now_ns, const Share& share) {
+void follow_node(uint32_t device, uint64_t now_ns, const Share& share, uint64_t in_flight_ns) {
   tw_vgpu_device_usage& shared = usage()->devices[device];
-  const int64_t back = take_feedback(shared, limits_page()->feedback[device], now_ns);
+  const int64_t back = take_feedback(shared, limits_page()->feedback[device], now_ns,
+                                     in_flight_ns + peers_queued_ns(device, now_ns));
   if (back == 0 || !share.limited) return;
   const uint64_t waited =
       add_waited(device, now_ns, back > 0 ? bucket_wall_ns(static_cast<uint64_t>(back), share.permille) : 0);

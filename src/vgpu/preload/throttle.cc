@@ -18,8 +18,9 @@ namespace tweendeck::vgpu {
 namespace {
 
 constexpr uint64_t kPausedSleepNs = 1'000'000;
-constexpr uint64_t kLeastSleepNs = 50'000;   // for the share; what accrues meanwhile is not lost
-constexpr uint64_t kFlightSleepNs = 20'000;  // for work that should be done
+constexpr uint64_t kLeastSleepNs = 50'000;  // for the share; what accrues meanwhile is not lost
+// For work that should be done by now: at least so long, and a part of the time that was waited already.
+constexpr uint64_t kFlightSleepNs = 20'000, kMostLateSleepNs = 500'000, kLateSleepDivisor = 32;
 constexpr uint64_t kWaitGapNs = 10'000'000;  // a wait this long after the last is a new one
 constexpr uint32_t kLeaseOfRunAhead = 2;     // a lease is at most this part of the run-ahead
 
@@ -259,6 +260,19 @@ uint64_t room(const Attempt& attempt, const Share& share, const InFlight& flying
   return queued + unit <= share.run_ahead_ns ? share.run_ahead_ns - queued : 0;
 }
 
+// How long to sleep before there may be room: until what is in flight should be done, or what is too much of it.
+uint64_t sleep_for_room(const Attempt& attempt, const Share& share, const InFlight& flying, uint64_t peers_ns,
+                        uint64_t now_ns) {
+  const uint64_t queued = flying.work_ns + peers_ns, unit = attempt.duration.mean_ns;
+  if (unit != 0 && !flying.unlearned && unit <= share.run_ahead_ns && queued > 0) {
+    const uint64_t excess = queued + unit > share.run_ahead_ns ? queued + unit - share.run_ahead_ns : 0;
+    return between(kFlightSleepNs, excess / 2, kLongestSleepNs);
+  }
+  const uint64_t until = flying.until_ns > now_ns + peers_ns ? flying.until_ns : now_ns + peers_ns;
+  if (until > now_ns) return between(kFlightSleepNs, until - now_ns, kLongestSleepNs);
+  return between(kFlightSleepNs, attempt.flight_wait_ns / kLateSleepDivisor, kMostLateSleepNs);
+}
+
 // Waits until nothing forbids to launch: pause, higher classes.
 bool held(const Share& share, tw_vgpu_device_usage& shared, uint64_t now_ns, uint64_t& yielded_ns) {
   if (share.paused) {
@@ -274,7 +288,8 @@ bool held(const Share& share, tw_vgpu_device_usage& shared, uint64_t now_ns, uin
 }
 
 // One try to get a grant; sleeps when there is none.
-bool try_grant(Attempt& attempt, const Share& share, tw_vgpu_device_usage& shared, uint64_t now_ns) {
+bool try_grant(Attempt& attempt, const Share& share, const InFlight& flying, tw_vgpu_device_usage& shared,
+               uint64_t now_ns) {
   uint64_t* bucket = &shared.share_used_until_ns;
   bucket_rescale(bucket, &shared.share_permille, now_ns, share.permille);
   if (const uint64_t wait = bucket_wait_ns(bucket, now_ns)) {
@@ -282,16 +297,13 @@ bool try_grant(Attempt& attempt, const Share& share, tw_vgpu_device_usage& share
     tw_vgpu_count(&shared.throttled_ns, sleep_from(now_ns, between(kLeastSleepNs, wait, kLongestSleepNs)));
     return false;
   }
-  const InFlight flying = attempt.lane ? in_flight(*attempt.lane) : InFlight{};
   const uint64_t peers = peers_queued_ns(attempt.device, now_ns);
   const uint64_t most =
       peer_has_turn(attempt.device, now_ns) ? 0 : room(attempt, share, flying, peers, now_ns);
   const uint64_t unit = attempt.duration.mean_ns;
   if (most > 0 && unit == 0 && attempt.turn == 0) attempt.turn = take_turn(attempt.device, now_ns);
-  if (most == 0 || (unit == 0 && attempt.turn == 0 && attempt.flight_wait_ns <= kLongestTurnNs)) {
-    const uint64_t excess =
-        flying.work_ns + peers > share.run_ahead_ns ? flying.work_ns + peers - share.run_ahead_ns : 0;
-    attempt.flight_wait_ns += sleep_from(now_ns, between(kFlightSleepNs, excess / 2, kLongestSleepNs));
+  if (most == 0 || (unit == 0 && attempt.turn == 0 && attempt.flight_wait_ns <= TW_VGPU_TURN_MAX_NS)) {
+    attempt.flight_wait_ns += sleep_from(now_ns, sleep_for_room(attempt, share, flying, peers, now_ns));
     return false;
   }
   // Sizes vary, so that no kernel of a repeating sequence is always or never the measured one.
@@ -322,14 +334,15 @@ void get_grant(Attempt& attempt) {
     const uint64_t now = device_now_ns();
     const Share share = share_of(attempt.device, now);
     if (held(share, shared, now, yielded_ns)) continue;
-    follow_node(attempt.device, now, share);
     if (attempt.lane) harvest(*attempt.lane);
+    const InFlight flying = attempt.lane ? in_flight(*attempt.lane) : InFlight{};
+    follow_node(attempt.device, now, share, flying.work_ns);
     attempt.duration = g_durations.find(attempt.key);
     attempt.record.limited = share.limited;
     if (!share.limited) {
       attempt.record.trim = kFullTrim;
       attempt.grant_ns = attempt.duration.mean_ns + share.run_ahead_ns / kLeaseOfRunAhead;
-    } else if (!try_grant(attempt, share, shared, now)) {
+    } else if (!try_grant(attempt, share, flying, shared, now)) {
       continue;
     }
     tw_vgpu_store(&shared.last_launch_ns, now);

@@ -2,15 +2,13 @@
 // launch nothing beside it.
 //
 // The turn is a word of the usage page that names the process's slot and when it was taken. It lapses when
-// the process has ended and after kLongestTurnNs: kernels may wait for each other, so nobody waits longer
+// the process has ended and after TW_VGPU_TURN_MAX_NS: kernels may wait for each other, so nobody waits longer
 // than that for one.
 #pragma once
 
 #include <stdint.h>
 
 namespace tweendeck::vgpu {
-
-inline constexpr uint64_t kLongestTurnNs = 250'000'000;
 
 // 0 = another launch has the turn.
 uint64_t take_turn(uint32_t device, uint64_t now_ns);

@@ -52,9 +52,9 @@ Nanos Lender::round_of_device(Nanos now, const std::string& uuid, const std::vec
   for (const OpenSlice* slice : slices) {
     SliceActivity activity;
     if (!slice->read_activity(now, activity)) continue;
+    last_active.push_back(activity.last_active);
     activities.push_back(std::move(activity));
     read.push_back(slice);
-    last_active.push_back(slice->last_active(now));
   }
   const PresenceDecision presence = decide_presence(last_active, now);
   Nanos next = presence.busy ? kBorrowPeriod : kIdlePeriod;

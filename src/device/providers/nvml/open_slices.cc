@@ -98,6 +98,7 @@ bool OpenSlice::read_activity(Nanos now, SliceActivity& out) const {
     out.charged_ns = tw_vgpu_load(&device.charged_ns);
     out.throttled_ns = tw_vgpu_load(&device.throttled_ns);
     last_wait = tw_vgpu_load(&device.last_wait_ns);
+    out.last_active = static_cast<Nanos>(tw_vgpu_last_active_ns(usage_, 0, static_cast<uint64_t>(now)));
   });
   out.waiting =
       last_wait != 0 && static_cast<uint64_t>(now) < last_wait + static_cast<uint64_t>(kWaitsIfSeen);
@@ -113,12 +114,6 @@ bool OpenSlice::read_watched(WatchedSlice& out) const {
     out.charged_ns = tw_vgpu_load(&device.charged_ns);
     out.launches = tw_vgpu_load(&device.launches);
   });
-}
-
-Nanos OpenSlice::last_active(Nanos now) const {
-  Nanos last = 0;
-  guarded([&] { last = static_cast<Nanos>(tw_vgpu_last_active_ns(usage_, 0, static_cast<uint64_t>(now))); });
-  return last;
 }
 
 void OpenSlice::write_others_active(Nanos when) const {

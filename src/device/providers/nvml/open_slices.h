@@ -36,8 +36,6 @@ class OpenSlice {
   bool read_watched(WatchedSlice& out) const;
   bool read_limits(tw_vgpu_limit_set& out) const;
 
-  Nanos last_active(Nanos now) const;  // 0 = never
-
   // Writes of the node: the lent share, and until when to yield to a higher priority.
   void write_share(Nanos now, uint32_t effective_permille, Nanos yield_until) const;
   void write_others_active(Nanos when) const;
