@@ -51,14 +51,15 @@ Book::Book(const NodeList& list) {
 
 Bar Book::bar(const TracePod& pod) const {
   const Ask ask = ask_of(pod);
-  Bar furthest = Bar::Model;
+  std::array<size_t, kBars.size()> nodes{};
   for (uint32_t at = 0; at < nodes_.size(); ++at) {
     if (!up_[at]) continue;
     Bar here = bar_at(nodes_[at], memory_mib_[at], pod, ask);
     if (here == Bar::None) return Bar::None;
-    furthest = std::max(furthest, here);
+    ++nodes[static_cast<size_t>(here) - 1];
   }
-  return furthest;
+  auto most = std::max_element(nodes.begin() + 1, nodes.end());
+  return *most == 0 ? Bar::Model : kBars[static_cast<size_t>(most - nodes.begin())];
 }
 
 Status Book::place(const TracePod& pod, Placed placed) {

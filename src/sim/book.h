@@ -22,8 +22,8 @@ inline Ask ask_of(const TracePod& pod) {
   return {pod.cpu_milli, pod.gpus, pod.gpu_milli, pod.models};
 }
 
-// What bars a pod everywhere, in the order in which nodes are tried for it: the last that still bars a node which
-// the ones before let through.
+// What bars a pod everywhere. A node is barred by the first of these that it lacks; a pod by what bars most of the nodes
+// whose model it allows.
 enum class Bar : uint8_t { None, Model, Gpu, Cpu, Memory };
 inline constexpr std::array kBars = {Bar::Model, Bar::Gpu, Bar::Cpu, Bar::Memory};
 std::string_view to_string(Bar bar);

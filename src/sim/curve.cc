@@ -12,7 +12,7 @@ void Curve::add(int64_t arrived, int64_t total, int64_t part, int64_t whole) {
 }
 
 int64_t Curve::hundredths(size_t percent) const {
-  return rounded(buckets_[percent].sum, buckets_[percent].count);
+  return rounded_to_even(buckets_[percent].sum, buckets_[percent].count);
 }
 
 bool Curve::is_tie(size_t percent) const {

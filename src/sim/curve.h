@@ -1,8 +1,9 @@
 // The published sampling rule: a curve over the GPUs that arrived, in percent of the cluster's. Pure.
 //
 // After each arrival, placed or not, the value of that moment, rounded to 0.01, goes into the bucket of the arrived
-// percent, rounded to a whole number (halves to the even one: the published analysis is Python); a bucket's value is
-// the mean of what is in it, rounded to 0.01 (FGD simulator, experiments/analysis). Integers throughout.
+// percent, rounded to a whole number; a bucket's value is the mean of what is in it, rounded to 0.01 (FGD simulator,
+// experiments/analysis). Halves of buckets and means go to the even neighbour, as in the Python of the published
+// analysis. Integers throughout.
 #pragma once
 
 #include <cstddef>
@@ -21,7 +22,7 @@ class Curve {
   size_t size() const { return buckets_.size(); }  // percents 0 .. size() - 1
   bool has(size_t percent) const { return percent < buckets_.size() && buckets_[percent].count > 0; }
   int64_t hundredths(size_t percent) const;  // has(percent)
-  // The mean ends in exactly half a hundredth, so that it may round either way.
+  // The mean ends in exactly half a hundredth: in floating point it may round either way.
   bool is_tie(size_t percent) const;
 
  private:

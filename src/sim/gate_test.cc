@@ -1,39 +1,31 @@
 #include "sim/gate.h"
 
-#include <gtest/gtest.h>
+#include <gmock/gmock.h>
 
-#include <cstdlib>
-#include <filesystem>
+#include "sim/gate_testing.h"
 
 namespace tweendeck::sim {
 namespace {
 
-std::string data_folder() {
-  const char* data = std::getenv("TWEENDECK_DATA");
-  return std::string(data != nullptr ? data : "../shared/data") + "/gpu-cluster";
-}
+using ::testing::HasSubstr;
 
-void expect_all_equal(size_t max_seeds, size_t rows) {
-  if (!std::filesystem::exists(published_file_of(data_folder())))
-    GTEST_SKIP() << "TWEENDECK_DATA has no gpu-cluster/published_rows.csv";
-  auto result = run_gate({.folder = data_folder(), .max_seeds = max_seeds, .threads = 2, .progress = {}});
-  ASSERT_TRUE(result) << to_string(result.error());
-  EXPECT_EQ(result->rows, rows);
-  EXPECT_EQ(result->equal, rows);
-  for (const GateCell& cell : result->wrong) {
-    ADD_FAILURE() << cell.workload << ' ' << cell.policy << " seed " << cell.seed << " @" << cell.percent
-                  << ": published " << cell.published_hundredths << ", replayed " << cell.replayed_hundredths;
-    if (&cell - result->wrong.data() == 5) break;
-  }
-}
+#if __has_feature(address_sanitizer)
+constexpr bool kSanitized = true;
+#else
+constexpr bool kSanitized = false;
+#endif
 
+// All 250 are in rows/.
 TEST(Gate, OneSeedOfEachRowIsThePublishedOne) {
-  expect_all_equal(1, 25);
+  if (kSanitized) GTEST_SKIP() << "too slow under a sanitizer";
+  expect_published_rows(1, 25);
 }
 
-// All 250 rows; about a minute of one core, so only where tests marked slow run.
-TEST(SlowGate, EveryDeterministicRowIsThePublishedOne) {
-  expect_all_equal(SIZE_MAX, 250);
+TEST(Gate, AFolderWithoutRowsIsNamed) {
+  auto result = run_gate({.folder = "/nonexistent", .progress = {}});
+  ASSERT_FALSE(result);
+  EXPECT_EQ(result.error().reason, Reason::NotFound);
+  EXPECT_THAT(result.error().message, HasSubstr("/nonexistent/published_rows.csv"));
 }
 
 }  // namespace
