@@ -76,6 +76,49 @@ def test_a_reset_ends_destroyed_pools_too(make):
     assert slice_of.used() == 0
 
 
+TILES = """
+        class Info(ctypes.Structure):
+            _fields_ = [("resource_type", ctypes.c_int), ("resource", t.P), ("kind", ctypes.c_int), ("part", t.U64 * 4),
+                        ("operation", ctypes.c_int), ("handle_type", ctypes.c_int), ("handle", t.U64), ("offset", t.U64),
+                        ("mask", t.UINT), ("flags", t.UINT), ("reserved", t.UINT * 2)]
+        SPARSE = 0x40
+        array, shape = t.P(), p.Array3D.Descriptor(1024, 1024, 0, p.UNSIGNED_INT8, 4, SPARSE)
+        t.Cuda.check(cuda.call("cuArray3DCreate", 11010, ctypes.byref(array), ctypes.byref(shape)))
+        def tile(which, handle):
+            info = Info(0, array, 0, (t.U64 * 4)(which), 1 if handle else 2, 0, handle or 0, 0, 1, 0)
+            t.Cuda.check(cuda.call("cuMemMapArrayAsync", 11010, ctypes.byref(info), t.UINT(1), None))
+        path = p.Virtual(cuda)
+        steps = [left()]
+        for which in range(3):
+            code, handle = path.get()
+            tile(which, handle)
+            path.put(handle)  # the tile keeps the memory
+        steps.append(left())
+        tile(0, None)
+        steps.append(left())
+        code, handle = path.get()
+        tile(1, handle)  # another memory in its place
+        path.put(handle)
+        steps.append(left())
+"""
+
+
+def test_memory_that_is_mapped_to_an_array_is_charged_until_the_array_lets_it_go(make):
+    slice_of = make(16 * UNIT)
+    assert run(slice_of, TILES + """
+        t.Cuda.check(cuda.call("cuArrayDestroy", 2000, array))
+        steps.append(left())
+        print(json.dumps(steps))""") == [16 * UNIT, 13 * UNIT, 14 * UNIT, 14 * UNIT, 16 * UNIT]
+    assert slice_of.used() == 0
+
+
+def test_memory_that_is_mapped_to_an_array_ends_with_the_context(make):
+    slice_of = make(16 * UNIT)
+    assert run(slice_of, TILES + """
+        print(json.dumps(cuda.call("cuDevicePrimaryCtxReset", 11000, 0)))""") == 0
+    assert slice_of.used() == 0
+
+
 def test_heaps_of_a_context_are_charged_when_their_limits_are_raised(make):
     slice_of = make(16 * UNIT)
     seen = run(slice_of, """

@@ -74,3 +74,22 @@ struct CUDA_ARRAY_MEMORY_REQUIREMENTS {
 static_assert(sizeof(CUDA_ARRAY_MEMORY_REQUIREMENTS) == 32);
 
 using CUmipmappedArray = struct CUmipmappedArray_st*;
+
+// A part of an array that memory is mapped to: a box of a level, or a range of the small levels' tail.
+struct CUarrayMapInfo {
+  int resource_type;  // array or mipmapped array
+  void* resource;
+  int subresource_type;
+  unsigned long long subresource[4];
+  int operation;
+  int handle_type;
+  CUmemGenericAllocationHandle handle;
+  unsigned long long offset;
+  unsigned device_mask;
+  unsigned flags;
+  unsigned reserved[2];
+};
+static_assert(offsetof(CUarrayMapInfo, subresource) == 24 && offsetof(CUarrayMapInfo, operation) == 56 &&
+              offsetof(CUarrayMapInfo, handle) == 64 && sizeof(CUarrayMapInfo) == 96);
+inline constexpr int kMapTile = 1;  // CUmemOperationType
+inline constexpr int kUnmapTile = 2;

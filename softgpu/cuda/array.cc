@@ -8,6 +8,7 @@
 #include "softgpu/cuda/api.h"
 #include "softgpu/cuda/capture.h"
 #include "softgpu/cuda/driver.h"
+#include "softgpu/cuda/tiles.h"
 
 using namespace tweendeck::softgpu;
 
@@ -15,7 +16,7 @@ namespace {
 
 constexpr unsigned kLayered = 1;  // CUDA_ARRAY3D_LAYERED
 constexpr unsigned kCubemap = 4;
-constexpr unsigned kKnownFlags = 0x7f;
+constexpr unsigned kKnownFlags = 0xff;
 constexpr size_t kMaxExtent = 1 << 17;
 constexpr unsigned kMaxLevels = 18;
 
@@ -108,8 +109,10 @@ CUresult create(CUarray* out, const CUDA_ARRAY3D_DESCRIPTOR& shape) {
   auto array = std::make_unique<Array>();
   if (out == nullptr) return CUDA_ERROR_INVALID_VALUE;
   if (CUresult error = lay_out(shape, *array); error != CUDA_SUCCESS) return error;
-  if (CUresult error = allocate(*context, bytes_of(*array), array->address); error != CUDA_SUCCESS)
-    return error;
+  if (!array->has_no_memory()) {
+    if (CUresult error = allocate(*context, bytes_of(*array), array->address); error != CUDA_SUCCESS)
+      return error;
+  }
   array->context = context;
   *out = reinterpret_cast<CUarray>(array.get());
   std::lock_guard guard(state().mutex);
@@ -138,8 +141,10 @@ CUresult create_mipmap(CUmipmappedArray* out, CUDA_ARRAY3D_DESCRIPTOR shape, uns
     if (shape.height > 0) shape.height = std::max<size_t>(shape.height / 2, 1);
     if (shape.depth > 0 && (shape.flags & kLayered) == 0) shape.depth = std::max<size_t>(shape.depth / 2, 1);
   }
-  if (CUresult error = allocate(*context, mipmap->bytes, mipmap->address); error != CUDA_SUCCESS)
-    return error;
+  if (!mipmap->levels.front()->has_no_memory()) {
+    if (CUresult error = allocate(*context, mipmap->bytes, mipmap->address); error != CUDA_SUCCESS)
+      return error;
+  }
   std::lock_guard guard(state().mutex);
   for (size_t i = 0; i < mipmap->levels.size(); ++i) {
     Array* level = mipmap->levels[i].get();
@@ -180,12 +185,25 @@ const Array* find_array(CUarray handle) {
   return find(handle);
 }
 
+bool takes_tiles(const void* handle) {
+  std::lock_guard guard(state().mutex);
+  if (const auto own = state().arrays.find(handle); own != state().arrays.end())
+    return own->second->has_no_memory();
+  const auto mipmap = state().mipmaps.find(handle);
+  return mipmap != state().mipmaps.end() && mipmap->second->levels.front()->has_no_memory();
+}
+
 // Their memory goes with the context's.
 void destroy_arrays(const Context& context) {
   std::lock_guard guard(state().mutex);
-  std::erase_if(state().arrays, [&](const auto& entry) { return entry.second->context == &context; });
+  std::erase_if(state().arrays, [&](const auto& entry) {
+    if (entry.second->context != &context) return false;
+    unmap_tiles(entry.first);
+    return true;
+  });
   std::erase_if(state().mipmaps, [&](const auto& entry) {
     if (entry.second->context != &context) return false;
+    unmap_tiles(entry.first);
     forget(*entry.second);
     return true;
   });
@@ -212,7 +230,8 @@ CUresult cuArrayDestroy(CUarray handle) {
     state().arrays.erase(found);
   }
   synchronize(*array->context);
-  release(*array->context, array->address);
+  unmap_tiles(handle);
+  if (array->address != 0) release(*array->context, array->address);
   return CUDA_SUCCESS;
 }
 
@@ -273,6 +292,7 @@ CUresult cuMipmappedArrayDestroy(CUmipmappedArray handle) {
     forget(*mipmap);
   }
   synchronize(*mipmap->context);
-  release(*mipmap->context, mipmap->address);
+  unmap_tiles(handle);
+  if (mipmap->address != 0) release(*mipmap->context, mipmap->address);
   return CUDA_SUCCESS;
 }

@@ -18,9 +18,14 @@ struct Array {
   size_t rows = 0;   // per slice
   size_t slices = 0;
   bool is_level = false;  // of a mipmapped array, which owns the memory
+
+  // Memory is mapped to it, tile by tile or at once. Copies do not reach it.
+  bool has_no_memory() const { return (shape.flags & (kSparse | kDeferred)) != 0; }
+  static constexpr unsigned kSparse = 0x40, kDeferred = 0x80;
 };
 
 const Array* find_array(CUarray handle);  // nullptr: no such handle
+bool takes_tiles(const void* handle);     // an array or mipmapped array without memory of its own
 void destroy_arrays(const Context& context);
 
 }  // namespace tweendeck::softgpu

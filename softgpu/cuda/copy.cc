@@ -58,6 +58,7 @@ CUresult resolve_linear(const SideArguments& a, const CUDA_MEMCPY3D& c, Side& si
 CUresult resolve_array(const SideArguments& a, const CUDA_MEMCPY3D& c, Side& side) {
   const Array* array = find_array(a.array);
   if (array == nullptr) return CUDA_ERROR_INVALID_HANDLE;
+  if (array->has_no_memory()) return CUDA_ERROR_NOT_SUPPORTED;
   const bool fits = a.x <= array->pitch && c.width <= array->pitch - a.x && a.y <= array->rows &&
                     c.height <= array->rows - a.y && a.z <= array->slices && c.depth <= array->slices - a.z;
   if (!fits) return CUDA_ERROR_INVALID_VALUE;

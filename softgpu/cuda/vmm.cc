@@ -13,6 +13,7 @@
 
 #include "softgpu/cuda/api.h"
 #include "softgpu/cuda/driver.h"
+#include "softgpu/cuda/tiles.h"
 
 using namespace tweendeck::softgpu;
 
@@ -205,6 +206,24 @@ CUresult cuMemCreate(CUmemGenericAllocationHandle* out, size_t bytes, const CUme
   *out = add(std::move(created));
   return CUDA_SUCCESS;
 }
+
+namespace tweendeck::softgpu {
+
+bool hold_created(CUmemGenericAllocationHandle handle) {
+  std::lock_guard guard(state().mutex);
+  Created* created = find(handle);
+  if (created != nullptr) ++created->mappings;
+  return created != nullptr;
+}
+
+void drop_created(CUmemGenericAllocationHandle handle) {
+  std::lock_guard guard(state().mutex);
+  Created& created = *state().created.at(handle);
+  --created.mappings;
+  drop_unused(created);
+}
+
+}  // namespace tweendeck::softgpu
 
 CUresult cuMemRelease(CUmemGenericAllocationHandle handle) {
   TW_DRIVER(driver);

@@ -96,6 +96,21 @@ static_assert(sizeof(CUarrayDescriptor) == 24 && sizeof(CUarray3DDescriptor) == 
 // No memory of their own: cuMemMapArrayAsync gives them some.
 inline constexpr unsigned kArraySparse = 0x40, kArrayDeferred = 0x80;
 
+struct CUarrayMapInfo {
+  int resource_type;
+  void* resource;  // array or mipmapped array
+  int subresource_type;
+  uint64_t subresource[4];  // which part of it
+  int operation;
+  int handle_type;
+  CUmemGenericAllocationHandle handle;
+  uint64_t offset;
+  unsigned device_mask, flags, reserved[2];
+};
+static_assert(offsetof(CUarrayMapInfo, subresource) == 24 && offsetof(CUarrayMapInfo, operation) == 56 &&
+              offsetof(CUarrayMapInfo, handle) == 64 && sizeof(CUarrayMapInfo) == 96);
+inline constexpr int kMapTile = 1, kUnmapTile = 2;  // CUmemOperationType
+
 struct CUarrayMemoryRequirements {
   size_t bytes, alignment;
   unsigned reserved[4];

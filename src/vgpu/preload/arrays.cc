@@ -3,6 +3,7 @@
 #include "vgpu/preload/calls.h"
 #include "vgpu/preload/charge.h"
 #include "vgpu/preload/tenant.h"
+#include "vgpu/preload/tiles.h"
 
 using namespace tweendeck::vgpu;
 
@@ -105,12 +106,20 @@ CUresult on_cuMipmappedArrayCreate(auto* ask, CUmipmappedArray* out, const CUarr
                       "cuMipmappedArrayDestroy", create, call);
 }
 
+template <class Array, class Ask>
+CUresult destroy_array(Array array, Ask ask) {
+  const Locked locked(g_tiles_lock);
+  const CUresult result = give_back(reinterpret_cast<uint64_t>(array), ask);
+  if (result == CUDA_SUCCESS) tiles_of_array_gone(array);
+  return result;
+}
+
 CUresult on_cuArrayDestroy(auto* ask, CUarray array) {
-  return give_back(reinterpret_cast<uint64_t>(array), [&] { return ask(array); });
+  return destroy_array(array, [&] { return ask(array); });
 }
 
 CUresult on_cuMipmappedArrayDestroy(auto* ask, CUmipmappedArray array) {
-  return give_back(reinterpret_cast<uint64_t>(array), [&] { return ask(array); });
+  return destroy_array(array, [&] { return ask(array); });
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include "vgpu/preload/pools.h"
 #include "vgpu/preload/tenant.h"
 #include "vgpu/preload/throttle.h"
+#include "vgpu/preload/tiles.h"
 
 using namespace tweendeck::vgpu;
 
@@ -24,6 +25,7 @@ Primary g_primary[kMaxDevices];
 void context_gone(uint64_t context) {
   release_context(context);
   heaps_gone(context);
+  tiles_of_context_gone(context);
   forget_launches_of(context);
 }
 

@@ -11,6 +11,7 @@
 #include "vgpu/preload/pages.h"
 #include "vgpu/preload/pools.h"
 #include "vgpu/preload/throttle.h"
+#include "vgpu/preload/tiles.h"
 #include "vgpu/preload/virtual.h"
 
 // What pthread_atfork calls, weak: a C library that has it not is refused with a reason (loader.cc).
@@ -69,6 +70,7 @@ void after_fork_in_child() {
   forget_launches();
   forget_pools();
   forget_virtual();
+  forget_tiles();
   forget_footprints();
   forget_heaps();
   forget_graph_memory();

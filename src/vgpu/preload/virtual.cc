@@ -161,6 +161,19 @@ CUresult on_cuMemImportFromShareableHandle(auto* ask, Handle* out, void* handle,
 
 }  // namespace
 
+uint64_t hold_memory_of(Handle handle) {
+  const Locked locked(g_lock);
+  const Held* const held = g_handles.find(handle);
+  if (!held) return 0;
+  hold(held->backing);
+  return held->backing;
+}
+
+void let_go_memory(uint64_t number) {
+  const Locked locked(g_lock);
+  let_go(number);
+}
+
 void forget_virtual() {
   g_lock = {};
   g_backings.clear();
