@@ -34,14 +34,22 @@ void* map_array(uint64_t bytes) {
   return start + before;
 }
 
+bool taken(uint32_t& lock) {
+  return __atomic_exchange_n(&lock, 1, __ATOMIC_ACQUIRE) != 0;
+}
+
+[[gnu::noinline, gnu::cold]] void wait_for(uint32_t& lock) {
+  for (int spins = 0; taken(lock); ++spins) {
+    if (spins >= kSpins) sched_yield();
+  }
+}
+
 }  // namespace
 
 class Allocations::Locked {
  public:
   explicit Locked(Shard& shard) : shard_(shard) {
-    for (int spins = 0; __atomic_exchange_n(&shard_.lock, 1, __ATOMIC_ACQUIRE) != 0; ++spins) {
-      if (spins >= kSpins) sched_yield();
-    }
+    if (__builtin_expect(taken(shard_.lock), 0)) wait_for(shard_.lock);
   }
   ~Locked() { __atomic_store_n(&shard_.lock, 0, __ATOMIC_RELEASE); }
   Locked(const Locked&) = delete;
@@ -56,6 +64,12 @@ uint64_t Allocations::hash(uint64_t address) {
   uint64_t mixed = address ^ (address >> 32);
   mixed *= 0x9e3779b97f4a7c15ull;
   return mixed ^ (mixed >> 29);
+}
+
+void Allocations::Array::fetch(uint64_t hashed) const {
+  const Bucket* const all = __atomic_load_n(&buckets, __ATOMIC_RELAXED);
+  const uint32_t mask = __atomic_load_n(&count, __ATOMIC_RELAXED) - 1;
+  __builtin_prefetch(all + (static_cast<uint32_t>(hashed) & mask), 1);
 }
 
 // Without branches: which of the four it is cannot be predicted.
@@ -79,26 +93,44 @@ void Allocations::Bucket::put(uint32_t index, const Entry& entry) {
 }
 
 void Allocations::Array::put(const Entry& entry, uint64_t hashed) {
-  for (uint32_t at = home(hashed);; at = (at + 1) & (count - 1)) {
+  const uint32_t at = home(hashed);
+  const uint32_t index = buckets[at].find(0);
+  if (__builtin_expect(index == kEntries, 0)) return put_behind(entry, at);
+  buckets[at].put(index, entry);
+}
+
+[[gnu::noinline, gnu::cold]] void Allocations::Array::put_behind(const Entry& entry, uint32_t full) {
+  for (uint32_t at = full;; at = (at + 1) & (count - 1)) {
     Bucket& bucket = buckets[at];
     const uint32_t index = bucket.find(0);
-    if (__builtin_expect(index < kEntries, 1)) return bucket.put(index, entry);
+    if (index < kEntries) return bucket.put(index, entry);
     if (bucket.passed() < kMostPassed) bucket.set_passed(bucket.passed() + 1);
   }
 }
 
 bool Allocations::Array::take(uint64_t address, uint64_t hashed, uint64_t& packed) {
   const uint32_t first = home(hashed);
+  if (__builtin_expect(count == 0, 0)) return false;
+  Bucket& bucket = buckets[first];
+  const uint32_t index = bucket.find(address);
+  if (__builtin_expect(index == kEntries, 0)) return take_behind(address, first, packed);
+  packed = bucket.entries[index].packed & ~kPassedMask;
+  bucket.entries[index].address = 0;
+  return true;
+}
+
+[[gnu::noinline, gnu::cold]] bool Allocations::Array::take_behind(uint64_t address, uint32_t first,
+                                                                  uint64_t& packed) {
   for (uint32_t step = 0; step < count; ++step) {
     Bucket& bucket = buckets[(first + step) & (count - 1)];
     const uint32_t index = bucket.find(address);
-    if (__builtin_expect(index == kEntries, 0)) {
+    if (index == kEntries) {
       if (bucket.passed() == 0) return false;
       continue;
     }
     packed = bucket.entries[index].packed & ~kPassedMask;
     bucket.entries[index].address = 0;
-    while (__builtin_expect(step-- > 0, 0)) {
+    while (step-- > 0) {
       Bucket& on_the_way = buckets[(first + step) & (count - 1)];
       if (on_the_way.passed() < kMostPassed) on_the_way.set_passed(on_the_way.passed() - 1);
     }
@@ -113,7 +145,7 @@ void Allocations::Array::drop() {
   count = 0;
 }
 
-bool Allocations::Shard::grow() {
+[[gnu::noinline, gnu::cold]] bool Allocations::Shard::grow() {
   move_some(old.count);  // there is nothing left by now
   const uint32_t larger = now.count ? now.count * 2 : kFirstBuckets;
   void* memory = map_array(larger * sizeof(Bucket));
@@ -125,7 +157,7 @@ bool Allocations::Shard::grow() {
 }
 
 // What moved away still counts as passed in the old array, which is looked at second and soon gone.
-void Allocations::Shard::move_some(uint32_t buckets) {
+[[gnu::noinline, gnu::cold]] void Allocations::Shard::move_some(uint32_t buckets) {
   for (; moved < old.count && buckets > 0; ++moved, --buckets) {
     for (Entry& entry : old.buckets[moved].entries) {
       if (entry.address == 0) continue;
@@ -136,7 +168,7 @@ void Allocations::Shard::move_some(uint32_t buckets) {
   if (moved == old.count) old.drop();
 }
 
-bool Allocations::Shard::take(uint64_t address, uint64_t hashed, uint64_t& packed) {
+inline bool Allocations::Shard::take(uint64_t address, uint64_t hashed, uint64_t& packed) {
   for (uint32_t i = 0; i < kNewest; ++i) {
     if (newest[i].address != address) continue;
     packed = newest[i].packed;
@@ -144,14 +176,19 @@ bool Allocations::Shard::take(uint64_t address, uint64_t hashed, uint64_t& packe
     next = i;
     return true;
   }
-  if (stored == 0) return false;
-  if (!now.take(address, hashed, packed) && !(old.buckets && old.take(address, hashed, packed))) return false;
+  if (!now.take(address, hashed, packed) && !old.take(address, hashed, packed)) return false;
   --stored;
   return true;
 }
 
 uint32_t Allocations::context_number(uint64_t context) {
   if (context == 0) return 0;
+  // Most programs have one.
+  if (__builtin_expect(__atomic_load_n(&contexts_[0], __ATOMIC_ACQUIRE) == context, 1)) return 1;
+  return later_context_number(context);
+}
+
+[[gnu::noinline, gnu::cold]] uint32_t Allocations::later_context_number(uint64_t context) {
   for (uint32_t i = 0; i < kMaxContexts; ++i) {
     uint64_t known = __atomic_load_n(&contexts_[i], __ATOMIC_ACQUIRE);
     if (known == 0 && __atomic_compare_exchange_n(&contexts_[i], &known, context, false, __ATOMIC_ACQ_REL,
@@ -182,8 +219,8 @@ bool Allocations::insert(uint64_t address, const Allocation& allocation) {
   const uint64_t hashed = hash(address);
   Shard& s = shard(hashed);
   const Locked locked(s);
-  if (__builtin_expect(!s.make_room(), 0)) return false;
-  __builtin_prefetch(&s.now.buckets[s.now.home(hashed)], 1);
+  if (__builtin_expect(s.stored >= s.now.count * (kEntries / 2), 0) && !s.grow()) return false;
+  s.now.fetch(hashed);
   Entry& place = s.newest[s.next];
   s.next = s.next + 1 == kNewest ? 0 : s.next + 1;
   if (place.address != 0) {
@@ -201,6 +238,7 @@ bool Allocations::remove(uint64_t address, Allocation& out) {
   const uint64_t hashed = hash(address);
   {
     Shard& s = shard(hashed);
+    s.now.fetch(hashed);
     const Locked locked(s);
     if (!s.take(address, hashed, packed)) return false;
     if (__builtin_expect(s.old.buckets != nullptr, 0)) s.move_some(kBucketsPerCall);

@@ -61,8 +61,12 @@ class Allocations {
     uint32_t count = 0;  // power of two
 
     uint32_t home(uint64_t hashed) const { return static_cast<uint32_t>(hashed) & (count - 1); }
+    // Without the lock: the line may be of an array that is there no more, which does no harm.
+    void fetch(uint64_t hashed) const;
     void put(const Entry& entry, uint64_t hashed);
     bool take(uint64_t address, uint64_t hashed, uint64_t& packed);
+    void put_behind(const Entry& entry, uint32_t full);
+    bool take_behind(uint64_t address, uint32_t first, uint64_t& packed);
     void drop();
   };
   struct alignas(64) Shard {
@@ -74,7 +78,6 @@ class Allocations {
     Array now, old;
 
     bool grow();
-    bool make_room() { return stored < now.count * (kEntries / 2) || grow(); }
     void move_some(uint32_t buckets);
     bool take(uint64_t address, uint64_t hashed, uint64_t& packed);
   };
@@ -83,6 +86,7 @@ class Allocations {
   static uint64_t hash(uint64_t address);
   Shard& shard(uint64_t hashed) { return shards_[hashed >> (64 - kShardBits)]; }
   uint32_t context_number(uint64_t context);
+  uint32_t later_context_number(uint64_t context);
   Allocation unpack(uint64_t packed) const;
 
   Shard shards_[kShards];

@@ -32,6 +32,10 @@ struct Uncounted {
   uint32_t kind;
   uint32_t count;
   uint32_t most;
+
+  bool of(uint32_t which_device, uint32_t which_kind) const {
+    return device == which_device && kind == which_kind;
+  }
 };
 __attribute__((tls_model("initial-exec"))) constinit thread_local Uncounted t_uncounted{0, 0, 0, 1};
 
@@ -180,28 +184,33 @@ Grant Books::take_turns(uint32_t device, uint64_t limit_bytes, uint64_t bytes) {
   return conclusive ? Grant::OverLimit : Grant::Contended;
 }
 
-// Statistics only. The shared counter is a cache line that all processes of the slice write, so it is touched
+// Statistics only. The shared counters are cache lines that all processes of the slice write, so they are touched
 // seldom.
-void Books::note(uint32_t device, uint64_t used_bytes, uint64_t bytes, tw_vgpu_kind kind) {
-  tw_vgpu_count(&book(device).by_kind[kind], bytes);
-  tw_vgpu_device_usage& shared = page_->devices[device];
-  if (__builtin_expect(tw_vgpu_load(&shared.memory_peak_bytes) < used_bytes, 0))
-    raise(shared.memory_peak_bytes, used_bytes);
+inline void Books::note(tw_vgpu_book& mine, uint32_t device, uint64_t used_bytes, uint64_t bytes,
+                        tw_vgpu_kind kind) {
+  tw_vgpu_count(&mine.by_kind[kind], bytes);
+  uint64_t& peak = page_->devices[device].memory_peak_bytes;
+  if (__builtin_expect(tw_vgpu_load(&peak) < used_bytes, 0)) raise(peak, used_bytes);
+  Uncounted& grants = t_uncounted;
+  if (__builtin_expect(!grants.of(device, kind) || ++grants.count >= grants.most, 0))
+    count_grants(device, kind);
+}
 
+// With the one that is new, if it is of another kind.
+[[gnu::noinline, gnu::cold]] void Books::count_grants(uint32_t device, tw_vgpu_kind kind) {
   Uncounted& mine = t_uncounted;
-  if (mine.device == device && mine.kind == kind && ++mine.count < mine.most) return;
   if (mine.count > 0) tw_vgpu_count(&page_->devices[mine.device].allocations[mine.kind], mine.count);
-  if (mine.device == device && mine.kind == kind) {
+  if (mine.of(device, kind)) {
     mine.count = 0;
     if (mine.most < kMostUncounted) mine.most *= 2;
   } else {
     mine = {device, kind, 0, 1};
-    tw_vgpu_count(&shared.allocations[kind], 1);
+    tw_vgpu_count(&page_->devices[device].allocations[kind], 1);
   }
 }
 
 // Nobody has claimed the slot since, so the books are as they were.
-bool Books::rejoin() {
+[[gnu::noinline, gnu::cold]] bool Books::rejoin() {
   if (!swap(page_->slots[slot_].owner, 0, owner_)) return false;
   page_->slots[slot_].marked = 0;
   raise_bound(slot_ + 1);
@@ -211,26 +220,32 @@ bool Books::rejoin() {
 Grant Books::reserve(uint32_t device, uint64_t limit_bytes, uint64_t bytes, tw_vgpu_kind kind) {
   if (limit_bytes == 0) limit_bytes = UINT64_MAX >> 1;
   if (bytes > limit_bytes) return Grant::OverLimit;
-  uint64_t used = 0;
   if (__builtin_expect(!owns_slot(), 0) && !rejoin()) return Grant::OverLimit;
+  uint64_t used = 0;
   tw_vgpu_book& mine = book(device);
   add(mine.pending_bytes, bytes);
-  if (__builtin_expect(tw_vgpu_memory_claimed(page_, device, &used) <= limit_bytes, 1)) {
-    add(mine.used_bytes, bytes);
-    subtract(mine.pending_bytes, bytes);
-    note(device, used + bytes, bytes, kind);
-    return Grant::Granted;
-  }
+  if (__builtin_expect(tw_vgpu_memory_claimed(page_, device, &used) > limit_bytes, 0))
+    return reserve_slowly(device, limit_bytes, bytes, kind);
+  add(mine.used_bytes, bytes);
   subtract(mine.pending_bytes, bytes);
-  const Grant grant = reserve_slowly(device, limit_bytes, bytes);
+  note(mine, device, used + bytes, bytes, kind);
+  return Grant::Granted;
+}
+
+// `bytes` are pending.
+[[gnu::noinline, gnu::cold]] Grant Books::reserve_slowly(uint32_t device, uint64_t limit_bytes,
+                                                         uint64_t bytes, tw_vgpu_kind kind) {
+  subtract(book(device).pending_bytes, bytes);
+  const Grant grant = reserve_beside_others(device, limit_bytes, bytes);
   if (grant == Grant::Granted) {
+    uint64_t used = 0;
     tw_vgpu_memory_claimed(page_, device, &used);
-    note(device, used, bytes, kind);
+    note(book(device), device, used, bytes, kind);
   }
   return grant;
 }
 
-Grant Books::reserve_slowly(uint32_t device, uint64_t limit_bytes, uint64_t bytes) {
+Grant Books::reserve_beside_others(uint32_t device, uint64_t limit_bytes, uint64_t bytes) {
   Grant grant = Grant::Contended;
   bool swept = false;
   system_->begin_undisturbed();
@@ -255,8 +270,9 @@ Grant Books::reserve_slowly(uint32_t device, uint64_t limit_bytes, uint64_t byte
 
 void Books::release(uint32_t device, uint64_t bytes, tw_vgpu_kind kind) {
   if (!owns_slot()) return;  // the books are another's
-  subtract(book(device).used_bytes, bytes);
-  tw_vgpu_count(&book(device).by_kind[kind], 0 - bytes);
+  tw_vgpu_book& mine = book(device);
+  subtract(mine.used_bytes, bytes);
+  tw_vgpu_count(&mine.by_kind[kind], 0 - bytes);
 }
 
 }  // namespace tweendeck::vgpu

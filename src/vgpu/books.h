@@ -56,13 +56,15 @@ class Books {
   void lower_bound();
   bool rejoin();
   bool has_ended(uint32_t index, uint64_t owner) const;
-  Grant reserve_slowly(uint32_t device, uint64_t limit_bytes, uint64_t bytes);
+  Grant reserve_slowly(uint32_t device, uint64_t limit_bytes, uint64_t bytes, tw_vgpu_kind kind);
+  Grant reserve_beside_others(uint32_t device, uint64_t limit_bytes, uint64_t bytes);
   tw_vgpu_book& book(uint32_t device) { return page_->books[device][slot_]; }
   bool try_once(uint32_t device, uint64_t limit_bytes, uint64_t bytes, bool keep_pending, bool& conclusive);
   Grant take_turns(uint32_t device, uint64_t limit_bytes, uint64_t bytes);
   bool wait_as_contender(uint32_t device, uint64_t limit_bytes, uint64_t bytes, uint64_t id,
                          bool& conclusive);
-  void note(uint32_t device, uint64_t used_bytes, uint64_t bytes, tw_vgpu_kind kind);
+  void note(tw_vgpu_book& mine, uint32_t device, uint64_t used_bytes, uint64_t bytes, tw_vgpu_kind kind);
+  void count_grants(uint32_t device, tw_vgpu_kind kind);
 
   const System* system_;
   tw_vgpu_usage_page* page_ = nullptr;

@@ -28,25 +28,19 @@ void release_in_books(const Allocation& allocation) {
 
 }  // namespace
 
-CUresult reserve(int device, uint64_t bytes, tw_vgpu_kind kind) {
-  if (device < 0) {
-    count_refusal(device, TW_VGPU_REFUSED_DEVICE);
-    return CUDA_ERROR_OUT_OF_MEMORY;
-  }
+CUresult refuse(int device, tw_vgpu_refusal reason) {
+  count_refusal(device, reason);
+  return CUDA_ERROR_OUT_OF_MEMORY;
+}
+
+CUresult make_room(Grant grant, int device, uint64_t limit, uint64_t bytes, tw_vgpu_kind kind) {
   const auto index = static_cast<uint32_t>(device);
-  const uint64_t limit = memory_limit(index);
-  Grant grant = books().reserve(index, limit, bytes, kind);
   if (grant == Grant::OverLimit && bytes <= limit && trim_pools(device)) {
     grant = books().reserve(index, limit, bytes, kind);
   }
   if (grant == Grant::OverLimit && bytes <= limit) grant = wait_for_room(index, bytes, kind);
   if (grant == Grant::Granted) return CUDA_SUCCESS;
-  count_refusal(device, grant == Grant::OverLimit ? TW_VGPU_REFUSED_LIMIT : TW_VGPU_REFUSED_CONTENDED);
-  return CUDA_ERROR_OUT_OF_MEMORY;
-}
-
-void unreserve(int device, uint64_t bytes, tw_vgpu_kind kind) {
-  books().release(static_cast<uint32_t>(device), bytes, kind);
+  return refuse(device, grant == Grant::OverLimit ? TW_VGPU_REFUSED_LIMIT : TW_VGPU_REFUSED_CONTENDED);
 }
 
 void charge_anyway(int device, uint64_t bytes, tw_vgpu_kind kind) {

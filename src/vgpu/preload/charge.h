@@ -17,8 +17,20 @@ inline uint64_t in_granules(uint64_t bytes) {
 
 // CUDA_SUCCESS, or the error that the caller answers; counts refusals. Pools that keep memory nobody uses are
 // trimmed before anything is refused.
-CUresult reserve(int device, uint64_t bytes, tw_vgpu_kind kind);
-void unreserve(int device, uint64_t bytes, tw_vgpu_kind kind);
+CUresult refuse(int device, tw_vgpu_refusal reason);
+// The books had `grant` for the reservation at first.
+[[gnu::cold]] CUresult make_room(Grant grant, int device, uint64_t limit, uint64_t bytes, tw_vgpu_kind kind);
+inline CUresult reserve(int device, uint64_t bytes, tw_vgpu_kind kind) {
+  if (__builtin_expect(device < 0, 0)) return refuse(device, TW_VGPU_REFUSED_DEVICE);
+  const auto index = static_cast<uint32_t>(device);
+  const uint64_t limit = memory_limit(index);
+  const Grant grant = books().reserve(index, limit, bytes, kind);
+  if (__builtin_expect(grant != Grant::Granted, 0)) return make_room(grant, device, limit, bytes, kind);
+  return CUDA_SUCCESS;
+}
+inline void unreserve(int device, uint64_t bytes, tw_vgpu_kind kind) {
+  books().release(static_cast<uint32_t>(device), bytes, kind);
+}
 // For what exists already: counts even above the limit.
 void charge_anyway(int device, uint64_t bytes, tw_vgpu_kind kind);
 

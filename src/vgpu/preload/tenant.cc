@@ -37,7 +37,6 @@ uint32_t g_attaching;  // 0 idle, 1 a thread of this process is at it
 tw_vgpu_usage_page* g_usage;
 tw_vgpu_limits_page* g_by_number;        // not null: limits go by the driver's numbering of devices
 int8_t g_device_index[kMaxCudaDevices];  // 0 = not asked yet, else index + 2
-int8_t g_sole_device;                    // the same of the only device, or kManyDevices
 
 uint32_t load_setup() {
   return __atomic_load_n(&g_setup, __ATOMIC_ACQUIRE);
@@ -117,7 +116,7 @@ int8_t find_sole_device() {
   if (!count || count(&devices) != CUDA_SUCCESS) return 0;
   const int index = devices == 1 ? page_device(0) : kNoDevice;
   const auto found = static_cast<int8_t>(index == kNoDevice ? kManyDevices : index + 2);
-  __atomic_store_n(&g_sole_device, found, __ATOMIC_RELAXED);
+  __atomic_store_n(&ready::g_sole_device, found, __ATOMIC_RELAXED);
   return found;
 }
 
@@ -134,6 +133,8 @@ namespace ready {
 uint8_t g_mode = kNotYet;
 uint8_t g_mode_attached = kNotYet;
 const tw_vgpu_limits_page* g_limits;
+int8_t g_sole_device;
+CUresult (*g_current_context)(CUcontext*);
 
 Mode find_mode() {
   while (true) {
@@ -225,17 +226,6 @@ int page_device(CUdevice device) {
   return index;
 }
 
-int page_device_now() {
-  int8_t sole = __atomic_load_n(&g_sole_device, __ATOMIC_RELAXED);
-  if (__builtin_expect(sole == 0, 0)) sole = find_sole_device();
-  if (sole > 0) return sole - 2;
-  static CUresult (*get)(CUdevice*);
-  if (!get) get = reinterpret_cast<CUresult (*)(CUdevice*)>(driver_symbol("cuCtxGetDevice"));
-  CUdevice device = 0;
-  if (!get || get(&device) != CUDA_SUCCESS) return kNoDevice;
-  return page_device(device);
-}
-
 int page_device(nvmlDevice_t device) {
   using GetUuid = nvmlReturn_t(nvmlDevice_t, char*, unsigned);
   auto* get = reinterpret_cast<GetUuid*>(nvml_symbol("nvmlDeviceGetUUID"));
@@ -253,13 +243,26 @@ int page_device(nvmlDevice_t device) {
   return index == kNotInSlice && g_by_number ? number_by_nvml(device, text) : index;
 }
 
-uint64_t current_context() {
-  static CUresult (*get)(CUcontext*);
-  if (!get) get = reinterpret_cast<CUresult (*)(CUcontext*)>(driver_symbol("cuCtxGetCurrent"));
-  CUcontext context = nullptr;
-  if (!get || get(&context) != CUDA_SUCCESS) return 0;
-  return reinterpret_cast<uint64_t>(context);
+namespace ready {
+
+int find_page_device() {
+  int8_t sole = __atomic_load_n(&g_sole_device, __ATOMIC_RELAXED);
+  if (sole == 0) sole = find_sole_device();
+  if (sole > 0) return sole - 2;
+  static CUresult (*get)(CUdevice*);
+  if (!get) get = reinterpret_cast<CUresult (*)(CUdevice*)>(driver_symbol("cuCtxGetDevice"));
+  CUdevice device = 0;
+  if (!get || get(&device) != CUDA_SUCCESS) return kNoDevice;
+  return page_device(device);
 }
+
+uint64_t find_current_context() {
+  auto* const get = reinterpret_cast<CUresult (*)(CUcontext*)>(driver_symbol("cuCtxGetCurrent"));
+  __atomic_store_n(&g_current_context, get, __ATOMIC_RELAXED);
+  return get ? current_context() : 0;
+}
+
+}  // namespace ready
 
 void count_unclassified() {
   if (g_usage) tw_vgpu_count(&g_usage->unclassified_symbols, 1);

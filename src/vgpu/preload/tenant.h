@@ -20,13 +20,18 @@ enum class Mode : uint8_t {
   Broken,   // limits were asked for and cannot be enforced
 };
 
+// What the inline functions read.
 namespace ready {
 inline constexpr uint8_t kNotYet = 0xff;
-extern uint8_t g_mode;           // what mode() found
-extern uint8_t g_mode_attached;  // what mode_attached() found
-extern const tw_vgpu_limits_page* g_limits;
+TW_HIDDEN extern uint8_t g_mode;           // what mode() found
+TW_HIDDEN extern uint8_t g_mode_attached;  // what mode_attached() found
+TW_HIDDEN extern const tw_vgpu_limits_page* g_limits;
+TW_HIDDEN extern int8_t g_sole_device;  // index + 2 of the only device; 0 = not asked yet; else negative
+TW_HIDDEN extern CUresult (*g_current_context)(CUcontext*);
 Mode find_mode();
 Mode attach();
+int find_page_device();
+uint64_t find_current_context();
 }  // namespace ready
 
 // Maps the pages at the first call.
@@ -40,8 +45,8 @@ inline Mode mode_attached() {
   return __builtin_expect(found != ready::kNotYet, 1) ? static_cast<Mode>(found) : ready::attach();
 }
 
-extern constinit Books g_books;
-extern constinit Allocations g_allocations;
+TW_HIDDEN extern constinit Books g_books;
+TW_HIDDEN extern constinit Allocations g_allocations;
 inline Books& books() {
   return g_books;
 }
@@ -66,10 +71,18 @@ inline constexpr int kNotInSlice = -1;
 inline constexpr int kNoDevice = -2;
 // A process that has one device needs no context to know which; the driver is not asked.
 int page_device(CUdevice device);
-int page_device_now();
+inline int page_device_now() {
+  const int8_t sole = __atomic_load_n(&ready::g_sole_device, __ATOMIC_RELAXED);
+  return __builtin_expect(sole > 0, 1) ? sole - 2 : ready::find_page_device();
+}
 int page_device(nvmlDevice_t device);
 
-uint64_t current_context();
+inline uint64_t current_context() {
+  auto* const get = __atomic_load_n(&ready::g_current_context, __ATOMIC_RELAXED);
+  CUcontext context = nullptr;
+  if (__builtin_expect(!get, 0)) return ready::find_current_context();
+  return get(&context) == CUDA_SUCCESS ? reinterpret_cast<uint64_t>(context) : 0;
+}
 
 // What the slice shows of a device that has `total` and `free` bytes itself. A slice without a memory limit,
 // or with one above the device, shows the device.
