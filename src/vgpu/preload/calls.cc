@@ -6,45 +6,49 @@
 #include "vgpu/preload/abi.h"
 #include "vgpu/preload/loader.h"
 
-#define TW_SYMBOL(symbol, call)
-#define TW_NAME(name, since, form, call)
+#define TW_SYMBOL(text, call)
+#define TW_NAME(text, since, form, call)
 // Addresses of our exports only; their types are where they are defined.
-#define TW_CALL(symbol, form, klass) extern "C" void symbol();
+#define TW_CALL(symbol, text, form, klass) extern "C" void symbol();
 #include "calls_rows.inc"
 #undef TW_CALL
 
 namespace tweendeck::vgpu {
 
 const CallInfo kCallInfo[kCalls] = {
-#define TW_CALL(symbol, form, klass) {#symbol, Form::form, Class::klass, reinterpret_cast<void*>(&symbol)},
+#define TW_CALL(symbol, text, form, klass) {reinterpret_cast<void*>(&symbol), text, Form::form, Class::klass},
 #include "calls_rows.inc"
 #undef TW_CALL
 };
-#define TW_CALL(symbol, form, klass)
+#define TW_CALL(symbol, text, form, klass)
 
 namespace {
 
+constexpr char kText[] = {
+#include "calls_text.inc"
+};
+
 struct Symbol {
-  const char* symbol;
+  uint16_t text;
   Call call;
 };
-const Symbol kSymbols[] = {
+constexpr Symbol kSymbols[] = {
 #undef TW_SYMBOL
-#define TW_SYMBOL(symbol, call) {symbol, call},
+#define TW_SYMBOL(text, call) {text, call},
 #include "calls_rows.inc"
 #undef TW_SYMBOL
-#define TW_SYMBOL(symbol, call)
+#define TW_SYMBOL(text, call)
 };
 
 struct Name {
-  const char* name;
   int since;
-  Form form;
+  uint16_t text;
   Call call;
+  Form form;
 };
-const Name kNames[] = {
+constexpr Name kNames[] = {
 #undef TW_NAME
-#define TW_NAME(name, since, form, call) {name, since, Form::form, call},
+#define TW_NAME(text, since, form, call) {since, text, call, Form::form},
 #include "calls_rows.inc"
 };
 
@@ -52,13 +56,13 @@ bool is_nvml(const char* symbol) {
   return symbol[0] == 'n';
 }
 
-// The first row that does not come before `text`; rows are sorted by that column.
+// The first row that does not come before `text`; rows are sorted by it.
 template <class Row, size_t kRows>
-const Row* lower_bound(const Row (&rows)[kRows], const char* text, const char* Row::* column) {
+const Row* lower_bound(const Row (&rows)[kRows], const char* text) {
   size_t low = 0, high = kRows;
   while (low < high) {
     const size_t middle = (low + high) / 2;
-    if (strcmp(rows[middle].*column, text) < 0) {
+    if (strcmp(kText + rows[middle].text, text) < 0) {
       low = middle + 1;
     } else {
       high = middle;
@@ -70,18 +74,19 @@ const Row* lower_bound(const Row (&rows)[kRows], const char* text, const char* R
 }  // namespace
 
 Call find_symbol(const char* symbol) {
-  const Symbol* row = lower_bound(kSymbols, symbol, &Symbol::symbol);
-  const bool found = row != kSymbols + sizeof(kSymbols) / sizeof(Symbol) && strcmp(row->symbol, symbol) == 0;
+  const Symbol* row = lower_bound(kSymbols, symbol);
+  const bool found =
+      row != kSymbols + sizeof(kSymbols) / sizeof(Symbol) && strcmp(kText + row->text, symbol) == 0;
   return found ? row->call : kUnknown;
 }
 
 Call find_entry(const char* name, int version, uint64_t flags) {
   const Form wanted = flags & kProcAddressPerThread ? Form::PerThread : Form::Legacy;
   const Name* const end = kNames + sizeof(kNames) / sizeof(Name);
-  const Name* row = lower_bound(kNames, name, &Name::name);
+  const Name* row = lower_bound(kNames, name);
   Call best = kUnknown;
   // Rows of one name are sorted by version.
-  for (; row != end && strcmp(row->name, name) == 0; ++row) {
+  for (; row != end && strcmp(kText + row->text, name) == 0; ++row) {
     if (row->since <= version && (row->form == Form::Any || row->form == wanted)) best = row->call;
   }
   return best;
@@ -90,7 +95,7 @@ Call find_entry(const char* name, int version, uint64_t flags) {
 void* g_real[kCalls];
 
 void* find_real(Call call) {
-  const char* symbol = kCallInfo[call].symbol;
+  const char* symbol = kText + kCallInfo[call].text;
   void* address = is_nvml(symbol) ? nvml_symbol(symbol) : driver_symbol(symbol);
   remember_real(call, address);
   return address;

@@ -24,10 +24,10 @@ enum Call : uint16_t {
 inline constexpr Call kUnknown{UINT16_MAX};  // not in the table
 
 struct CallInfo {
-  const char* symbol;
+  void* ours;
+  uint16_t text;  // where the symbol is among all names
   Form form;
   Class klass;
-  void* ours;
 };
 TW_HIDDEN extern const CallInfo kCallInfo[kCalls];
 

@@ -1,6 +1,7 @@
 """Reads driver.calls, the table of driver calls, and makes the library's look-up tables and wrappers of it.
 
-usage: calls_table.py DRIVER_CALLS FOLDER. Writes calls_enum.inc, calls_rows.inc and one wrappers_<section>.inc per section.
+usage: calls_table.py DRIVER_CALLS FOLDER. Writes calls_enum.inc, calls_rows.inc, calls_text.inc and one wrappers_<section>.inc
+per section. Rows name their text by where it is in calls_text.inc: a pointer would have to be relocated in every process.
 A wrapper finds the driver's function, stands aside when the process is in no slice, and else calls on_<symbol>(ask,
 [form,] arguments...), which the section's file defines. Control and launch calls go there in any case. A launch that the
 thread's lease pays for, as is_paid_<symbol>([form,] arguments...) says, does nothing but jump to the driver.
@@ -98,18 +99,37 @@ def enum_lines(table):
     return [f"kCall_{symbol}," for symbol in wrapped] + ["kCalls,", f"kNewestVersion = {table.newest},"]
 
 
-def row_lines(table):
+class Texts:
+    """The characters of all names, each once and with a zero behind."""
+
+    def __init__(self, names):
+        self.names, self.places, place = sorted(set(names)), {}, 0
+        for name in self.names:
+            self.places[name] = place
+            place += len(name) + 1
+        assert place < 1 << 16, "the rows have sixteen bits for it"
+
+    def lines(self):
+        return [f'"{name}\\0"' for name in self.names]
+
+
+def texts_of(table):
+    return Texts([c.symbol for c in table.calls] + [c.name for c in table.calls if c.name] + [name for name, _, _ in table.aliases])
+
+
+def row_lines(table, texts):
     """Rows of kCallInfo in the order of the enum, then two sorted indexes: symbols, and names for cuGetProcAddress."""
+    at = texts.places
     wrapped = sorted((call for call in table.calls if call.wrapped), key=lambda call: call.symbol)
-    lines = [f'TW_CALL({c.symbol}, {c.form}, {c.klass.capitalize()})' for c in wrapped]
+    lines = [f'TW_CALL({c.symbol}, {at[c.symbol]}, {c.form}, {c.klass.capitalize()})' for c in wrapped]
     number = {call.symbol: f"kCall_{call.symbol}" for call in wrapped}
     for call in sorted(table.calls, key=lambda c: c.symbol):
-        lines.append(f'TW_SYMBOL("{call.symbol}", {number.get(call.symbol, "kCalls")})')
+        lines.append(f'TW_SYMBOL({at[call.symbol]}, {number.get(call.symbol, "kCalls")})')
     of = {call.symbol: call for call in table.calls}
     names = [(c.name, c.since, c.form, c.symbol) for c in table.calls if c.name]
     names += [(name, since, of[symbol].form, symbol) for name, since, symbol in table.aliases]
     for name, since, form, symbol in sorted(names):
-        lines.append(f'TW_NAME("{name}", {since}, {form}, {number.get(symbol, "kCalls")})')
+        lines.append(f'TW_NAME({at[name]}, {since}, {form}, {number.get(symbol, "kCalls")})')
     return lines
 
 
@@ -167,7 +187,9 @@ def write(folder, name, lines):
 def main():
     table, folder = read(sys.argv[1]), sys.argv[2]
     write(folder, "calls_enum.inc", enum_lines(table))
-    write(folder, "calls_rows.inc", row_lines(table))
+    texts = texts_of(table)
+    write(folder, "calls_rows.inc", row_lines(table, texts))
+    write(folder, "calls_text.inc", texts.lines())
     for section in dict.fromkeys(call.section for call in table.calls):
         if section != UNWRAPPED:
             mine = [call for call in table.calls if call.section == section]

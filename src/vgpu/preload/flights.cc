@@ -16,7 +16,8 @@ namespace {
 
 constexpr uint32_t kLookAt = 4;  // flights that are found unfinished before a harvest gives up
 
-Lane g_lanes[kMaxLanes];
+// Constructed at run time, it would cost each start its pages.
+constinit Lane g_lanes[kMaxLanes] = {};
 uint64_t g_serial;
 uint64_t g_flight_id;
 uint32_t g_lock;
@@ -165,7 +166,7 @@ Lane* lane_of(uint64_t context, uint32_t device) {
 }
 
 uint16_t take_event(Lane& lane) {
-  uint16_t index = 0;
+  uint16_t index = kNoEvent + 1;
   {
     const Locked locked;
     while (index < kMaxEvents && lane.references[index] != 0) ++index;

@@ -18,7 +18,7 @@ namespace tweendeck::vgpu {
 inline constexpr uint32_t kMaxLanes = 16;    // contexts of one process that are measured
 inline constexpr uint32_t kMaxFlights = 64;  // of one lane
 inline constexpr uint32_t kMaxEvents = 4 * kMaxFlights;
-inline constexpr uint16_t kNoEvent = UINT16_MAX;
+inline constexpr uint16_t kNoEvent = 0;  // so that lanes are zero to begin with
 
 struct Flight {
   uint64_t id = 0;
