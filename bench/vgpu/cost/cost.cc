@@ -1,12 +1,11 @@
 // What the vgpu library adds to a driver call, measured as a difference in one process: short batches of the
-// driver's own function and of the one that the process would find take turns, and the median of their
-// differences counts. Of a machine that others use, the stretch of rounds counts in which the driver alone was
-// fastest.
+// driver's own function and of the one that the process would find take turns. Others use the machine, too, so
+// of each side the quiet rounds count: the figure that an eighth of its rounds stay below.
 //
 //   vgpu_cost pages DIR UUID BYTES PERMILLE   writes the two pages of a slice (UUID: 32 hex digits)
-//   vgpu_cost launch THREADS | newest LIVE | random LIVE | info
-//                                             one JSON object: bare, added ns per call (per pair for memory)
-//   vgpu_cost table LIVE                      a bare hash table's insert + erase, ns per pair
+//   vgpu_cost launch THREADS | newest LIVE | random LIVE [table] | info
+//                                             one JSON object: bare, added ns per call (per pair for memory);
+//                                             table: a bare hash table's erase + insert takes turns with them
 //   vgpu_cost count CASE LIVE ours|bare N     N calls inside count_these(), for an instruction counter
 //   vgpu_cost init                            ns of cuInit in this process
 //   vgpu_cost starts N                        N processes that start at once: ns until all have called cuInit and
@@ -36,8 +35,8 @@
 
 namespace {
 
-constexpr int kRounds = 800;
-constexpr int kStretch = 50;
+constexpr int kRounds = 4000;
+constexpr size_t kQuietPart = 8;
 constexpr uint64_t kBytes = 4096;
 constexpr uint32_t kRandomBatch = 1024;
 constexpr uint32_t kLaunchBatch = 20'000;
@@ -112,9 +111,10 @@ int pages(const std::string& directory, const std::string& uuid, uint64_t bytes,
 // One side of a comparison: `run` makes `calls` calls.
 using Batch = std::function<void(uint32_t calls)>;
 
-double median(std::vector<double> values) {
-  std::nth_element(values.begin(), values.begin() + static_cast<long>(values.size() / 2), values.end());
-  return values[values.size() / 2];
+double quiet(std::vector<double> values) {
+  const auto at = static_cast<long>(values.size() / kQuietPart);
+  std::nth_element(values.begin(), values.begin() + at, values.end());
+  return values[static_cast<size_t>(at)];
 }
 
 double timed(const Batch& batch, uint32_t calls) {
@@ -123,30 +123,26 @@ double timed(const Batch& batch, uint32_t calls) {
   return (now_ns() - started) / calls;
 }
 
-// The stretch is chosen by the driver's figure alone, so that the choice does not favour the library.
-void report(const std::vector<double>& bare_ns, const std::vector<double>& added_ns) {
-  double best_bare = 0, best_added = 0;
-  for (size_t from = 0; from + kStretch <= bare_ns.size(); from += kStretch) {
-    const auto of = [&](const std::vector<double>& all) {
-      return median(
-          {all.begin() + static_cast<long>(from), all.begin() + static_cast<long>(from + kStretch)});
-    };
-    if (from > 0 && of(bare_ns) >= best_bare) continue;
-    best_bare = of(bare_ns);
-    best_added = of(added_ns);
+// One JSON object: what the first side takes, and what the second takes more.
+void report(const std::vector<double>& bare_ns, const std::vector<double>& ours_ns,
+            const std::string& more = "") {
+  const double bare = quiet(bare_ns);
+  std::printf("{\"bare_ns\": %.2f, \"added_ns\": %.2f%s}\n", bare, quiet(ours_ns) - bare, more.c_str());
+}
+
+// The sides take turns; ns per call of each round.
+std::vector<std::vector<double>> take_turns(const std::vector<Batch>& sides, uint32_t calls) {
+  std::vector<std::vector<double>> all(sides.size());
+  for (const Batch& side : sides) side(calls);
+  for (int round = 0; round < kRounds; ++round) {
+    for (size_t i = 0; i < sides.size(); ++i) all[i].push_back(timed(sides[i], calls));
   }
-  std::printf("{\"bare_ns\": %.2f, \"added_ns\": %.2f}\n", best_bare, best_added);
+  return all;
 }
 
 int compare(const Batch& without, const Batch& with, uint32_t calls) {
-  std::vector<double> bare_ns, added_ns;
-  timed(without, calls);
-  timed(with, calls);
-  for (int round = 0; round < kRounds; ++round) {
-    bare_ns.push_back(timed(without, calls));
-    added_ns.push_back(timed(with, calls) - bare_ns.back());
-  }
-  report(bare_ns, added_ns);
+  const auto all = take_turns({without, with}, calls);
+  report(all[0], all[1]);
   return 0;
 }
 
@@ -168,7 +164,7 @@ int compare_threads(uint32_t threads, const Batch& without, const Batch& with, u
     while (arrived < turn * threads) {
     }
   };
-  std::vector<std::vector<double>> bare_ns(threads), added_ns(threads);
+  std::vector<std::vector<double>> bare_ns(threads), ours_ns(threads);
   std::vector<std::thread> running;
   for (uint32_t me = 0; me < threads; ++me) {
     running.emplace_back([&, me] {
@@ -178,16 +174,16 @@ int compare_threads(uint32_t threads, const Batch& without, const Batch& with, u
         meet(++turn);
         bare_ns[me].push_back(timed(without, calls));
         meet(++turn);
-        added_ns[me].push_back(timed(with, calls) - bare_ns[me].back());
+        ours_ns[me].push_back(timed(with, calls));
       }
     });
   }
   for (std::thread& thread : running) thread.join();
   for (uint32_t i = 1; i < threads; ++i) {
     bare_ns[0].insert(bare_ns[0].end(), bare_ns[i].begin(), bare_ns[i].end());
-    added_ns[0].insert(added_ns[0].end(), added_ns[i].begin(), added_ns[i].end());
+    ours_ns[0].insert(ours_ns[0].end(), ours_ns[i].begin(), ours_ns[i].end());
   }
-  report(bare_ns[0], added_ns[0]);
+  report(bare_ns[0], ours_ns[0]);
   return 0;
 }
 
@@ -253,35 +249,26 @@ Case make_case(const std::string& name, uint32_t live, std::vector<uint64_t>& ou
           std::min(kRandomBatch, live)};
 }
 
-int table(uint32_t live) {
+// Frees and allocates like random_pairs(), in a table and nowhere else.
+Batch table_pairs(BareTable& table, std::vector<uint64_t>& keys) {
+  auto random = std::make_shared<std::minstd_rand>(1);
+  return [=, &table, &keys](uint32_t calls) {
+    for (uint32_t i = 0; i < calls; ++i) {
+      std::swap(keys[(*random)() % (keys.size() - i)], keys[keys.size() - 1 - i]);
+      if (!table.erase(keys[keys.size() - 1 - i])) stop("a key is missing", "");
+    }
+    for (uint32_t i = 0; i < calls; ++i) table.insert(keys[keys.size() - 1 - i], {i, i, i});
+  };
+}
+
+int beside_table(uint32_t live) {
+  std::vector<uint64_t> ours, theirs;
+  const Case it = make_case("random", live, ours, theirs);
   BareTable entries(live);
-  std::vector<uint64_t> theirs, nothing, keys;
-  start_driver();
-  for (const uint64_t key : fill(bare<Alloc>("cuMemAlloc_v2"), live)) {
-    entries.insert(key, {key, key, key});
-    keys.push_back(key);
-  }
-  auto random = std::minstd_rand(1);
-  std::vector<double> pair_ns;
-  for (int round = 0; round < kRounds; ++round) {
-    pair_ns.push_back(timed(
-        [&](uint32_t calls) {
-          for (uint32_t i = 0; i < calls; ++i) {
-            std::swap(keys[random() % (keys.size() - i)], keys[keys.size() - 1 - i]);
-            if (!entries.erase(keys[keys.size() - 1 - i])) stop("a key is missing", "");
-          }
-          for (uint32_t i = 0; i < calls; ++i) entries.insert(keys[keys.size() - 1 - i], {i, i, i});
-        },
-        kRandomBatch));
-  }
-  // As report() does: the quietest stretch.
-  double best = 0;
-  for (size_t from = 0; from + kStretch <= pair_ns.size(); from += kStretch) {
-    const double now = median(
-        {pair_ns.begin() + static_cast<long>(from), pair_ns.begin() + static_cast<long>(from + kStretch)});
-    if (from == 0 || now < best) best = now;
-  }
-  std::printf("{\"pair_ns\": %.2f}\n", best);
+  std::vector<uint64_t> keys = theirs;
+  for (const uint64_t key : keys) entries.insert(key, {key, key, key});
+  const auto all = take_turns({it.without, it.with, table_pairs(entries, keys)}, it.batch);
+  report(all[0], all[1], ", \"table_ns\": " + std::to_string(quiet(all[2])));
   return 0;
 }
 
@@ -341,8 +328,8 @@ int main(int count, char** words) {
   if (args[0] == "init") return init();
   if (args[0] == "init-told") return init_told();
   if (args[0] == "starts") return starts(number(1));
-  if (args[0] == "table") return table(number(1));
   start_driver();
+  if (args.size() > 2 && args[2] == "table") return beside_table(number(1));
   std::vector<uint64_t> ours, theirs;
   if (args[0] == "count") {
     const Case it = make_case(args.at(1), number(2), ours, theirs);
