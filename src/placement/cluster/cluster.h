@@ -126,7 +126,8 @@ class Cluster {
   bool fits(NodeIndex node, ShapeId shape) const;
   // How many claims of the shape fit on the node one after the other, at most `limit`, if each takes the devices
   // that have room for most more.
-  uint32_t slots(NodeIndex node, ShapeId shape, uint32_t limit) const;
+  // Only the devices of `within` count: an island.
+  uint32_t slots(NodeIndex node, ShapeId shape, uint32_t limit, uint16_t within = UINT16_MAX) const;
   // These devices with a start for each partition, chosen as partitions.h says. The claim must fit on them.
   Spot spot(NodeIndex node, uint16_t devices, ShapeId shape) const;
   // Whether exactly this can be taken now.

@@ -150,7 +150,7 @@ uint32_t Cluster::group_slots(const NodeState& node, ShapeId shape, uint16_t gro
   return fits;
 }
 
-uint32_t Cluster::slots(NodeIndex index, ShapeId shape, uint32_t limit) const {
+uint32_t Cluster::slots(NodeIndex index, ShapeId shape, uint32_t limit, uint16_t within) const {
   const NodeState& node = nodes_[index];
   const Ask& ask = asks_[shape];
   if (limit == 0 || !fits(index, shape)) return 0;
@@ -159,7 +159,7 @@ uint32_t Cluster::slots(NodeIndex index, ShapeId shape, uint32_t limit) const {
     limit = static_cast<uint32_t>(std::min<int64_t>(limit, node.memory_free_bytes / ask.node_memory_bytes));
   }
   if (ask.devices == 0) return limit;
-  const uint16_t fitting = fitting_devices(index, shape);
+  const auto fitting = static_cast<uint16_t>(fitting_devices(index, shape) & within);
   uint32_t slots = 0;
   for (const uint16_t group : near_groups(node.type, ask.near)) {
     slots += group_slots(node, shape, group & fitting, limit - slots);
