@@ -1,0 +1,76 @@
+// The claims that the engine knows, by id and by slot. Slots are dense and used again, so nothing is allocated per
+// claim once the table has its size. Claims that ended are remembered for a while.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "base/reason.h"
+#include "placement/cluster/cluster.h"
+#include "placement/events.h"
+
+namespace tweendeck::placement {
+
+using ClaimSlot = uint32_t;
+inline constexpr ClaimSlot kNoSlot = UINT32_MAX;
+
+enum class ClaimState : uint8_t { Free, Pending, Reserved, Bound, Ended };
+
+struct Claim {
+  ClaimId id = 0;
+  ClaimState state = ClaimState::Free;
+  bool resting = false;   // pending, but not before `deadline_ms`
+  uint16_t failures = 0;  // of binds in a row
+  ShapeId shape = 0;
+  QueueId queue = kNoQueue;
+  int32_t priority = 0;
+  uint32_t pending_class = 0;  // if pending and not resting
+  uint8_t model_resource = 0;  // the queues' number of the one model that it asks for; 0 = none
+  Reason reason = Reason::None;
+  uint64_t order = 0;  // of submission
+  uint64_t reservation = 0;
+  int64_t submitted_ms = 0;
+  int64_t tried_ms = 0;
+  int64_t deadline_ms = 0;  // of the bind, or of the back-off
+  Spot spot;
+  ClaimSlot before = kNoSlot;  // in the list that it is in
+  ClaimSlot after = kNoSlot;
+};
+
+class ClaimTable {
+ public:
+  ClaimTable() { rehash(1024); }
+  ClaimSlot find(ClaimId id) const;  // kNoSlot when unknown; ended ones are found
+  ClaimSlot add(ClaimId id);         // must be unknown
+  void erase(ClaimSlot slot);
+  Claim& operator[](ClaimSlot slot) { return claims_[slot]; }
+  const Claim& operator[](ClaimSlot slot) const { return claims_[slot]; }
+  size_t size() const { return used_; }
+  size_t slots() const { return claims_.size(); }
+
+ private:
+  size_t home(ClaimId id) const;
+  void rehash(size_t size);
+
+  std::vector<Claim> claims_;
+  ClaimSlot free_ = kNoSlot;      // chained by `after`
+  std::vector<ClaimSlot> index_;  // open addressing, linear probing; a power of two
+  size_t used_ = 0;
+};
+
+// A list of claims through their own links; a claim is in one list at a time.
+class SlotList {
+ public:
+  void push_back(ClaimTable& claims, ClaimSlot slot);
+  void erase(ClaimTable& claims, ClaimSlot slot);
+  ClaimSlot front() const { return front_; }
+  bool empty() const { return front_ == kNoSlot; }
+  size_t size() const { return size_; }
+
+ private:
+  ClaimSlot front_ = kNoSlot;
+  ClaimSlot back_ = kNoSlot;
+  size_t size_ = 0;
+};
+
+}  // namespace tweendeck::placement

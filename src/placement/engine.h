@@ -1,0 +1,157 @@
+// The scheduler engine: events in, decisions out, state = fold(events).
+//
+// Pure: no clock, thread, random source or float in a decision, so the same events give the same decisions and the
+// same `hash` on every machine and compiler; to restart is to replay the log.
+//
+// A claim is Pending, then Reserved on a spot until the bind is confirmed, then Bound. A bind that fails or is not
+// confirmed in time gives the spot back and the claim waits again. Three verdicts are never mixed: Placed; Infeasible
+// (proved: nothing in the cluster has room now); BudgetExhausted (not tried to the end; tried again by Timer).
+//
+// Claims that wait are kept by class (shape, queue, priority): one verdict serves the class until something grows
+// that could host it, so a claim that cannot be placed costs O(1). Within a class the first come is the first served.
+// Among classes that can go on, the higher priority goes first, then the queue further below its share, then the
+// older claim.
+//
+// Not safe for concurrent use.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "placement/claim_table.h"
+#include "placement/events.h"
+#include "placement/pending.h"
+#include "placement/policy/policy.h"
+
+namespace tweendeck::placement {
+
+inline constexpr size_t kMaxClaims = 1u << 24;  // that wait, are reserved or bound
+inline constexpr size_t kRememberedClaims = 1u
+                                            << 16;  // that ended: late duplicates of their events do no harm
+
+struct EngineSettings {
+  int64_t bind_timeout_ms = 60'000;  // from Placed until BindConfirmed
+  int64_t bind_backoff_ms = 1'000;   // after a failed bind; doubles with each failure in a row
+  int64_t bind_backoff_max_ms = 300'000;
+  uint32_t tries_per_event = 4'096;  // of waiting claims; what is left has BudgetExhausted
+};
+
+enum class Verdict : uint8_t {
+  Placed,           // reserved at `spot`; confirm with `reservation`
+  Infeasible,       // no node has room now, proved; the reason says what was decisive
+  BudgetExhausted,  // not tried to the end, will be
+  Waiting,          // quota or back-off; not looked for room
+  Released,         // what it held was given back, it waits again (reason: why)
+  Ended,            // withdrawn; what it held was given back
+  Bound,
+  Resized,
+  Rejected,  // the event made no sense now and changed nothing (reason: why)
+};
+std::string_view to_string(Verdict verdict);
+
+struct ClaimDecision {
+  ClaimId claim = 0;
+  Verdict verdict = Verdict::Rejected;
+  Reason reason = Reason::None;
+  uint64_t reservation = 0;  // Placed: never used again
+  int64_t score = 0;
+  Spot spot;  // Placed: where; Released, Ended: where it was
+};
+
+// How a claim stands.
+struct ClaimStatus {
+  ClaimState state = ClaimState::Pending;
+  ShapeId shape = 0;
+  Reason reason = Reason::None;  // pending: why; never None
+  int64_t submitted_ms = 0;
+  int64_t tried_ms = 0;  // when its class was last tried
+  Spot spot;
+};
+
+class Engine {
+ public:
+  explicit Engine(std::unique_ptr<Policy> policy, const EngineSettings& settings = {});
+
+  // Appends every change of a claim to `out`. An error is an event that could not be applied and changed nothing.
+  Status apply(const Event& event, std::vector<ClaimDecision>& out);
+
+  std::optional<ClaimStatus> status(ClaimId claim) const;  // nothing when unknown or ended
+  size_t pending() const { return pending_count_; }
+  size_t reserved() const { return reserved_.size(); }
+  size_t bound() const { return bound_count_; }
+  std::vector<ScoreTerm> terms(ClaimId claim);  // of the spot that it holds, as of now
+  int64_t now_ms() const { return now_ms_; }
+
+  const Cluster& cluster() const { return cluster_; }
+  const Queues& queues() const { return queues_; }
+  std::optional<ShapeId> shape(uint32_t number) const;
+  const ClaimTable& claims() const { return claims_; }
+
+  // Of everything that decisions depend on and of all decisions so far.
+  uint64_t hash() const;
+
+ private:
+  Status on(const NodePut& event);
+  Status on(const NodeGone& event);
+  Status on(const NodeCordon& event);
+  Status on(const DeviceHealth& event);
+  Status on(const DeviceCordon& event);
+  Status on(const ShapeDefined& event);
+  Status on(const QueuePut& event);
+  Status on(const ClaimSubmitted& event);
+  Status on(const ClaimWithdrawn& event);
+  Status on(const BindConfirmed& event);
+  Status on(const BindFailed& event);
+  Status on(const Resize& event);
+  Status on(const Timer& event);
+
+  struct Attempt {  // to place a claim: where, or what bars its class
+    std::optional<Choice> choice;
+    PendingClass::Bar bar = PendingClass::Bar::Ready;
+    Reason reason = Reason::None;
+  };
+
+  void at(int64_t time_ms);
+  void say(const ClaimDecision& decision);
+  Status reject(ClaimId claim, Reason reason);
+  void grown(NodeIndex node);
+  void drop_unusable_reservations(NodeIndex node);
+  void set_capacity();
+
+  void enter(ClaimSlot slot);
+  void try_place(ClaimSlot slot);
+  void join(ClaimSlot slot, ClassId id);
+  Attempt look(const Claim& claim);
+  void reserve(ClaimSlot slot, const Choice& choice);
+  void free(ClaimSlot slot);
+  void take_back(ClaimSlot slot, Reason reason);
+  void retry();
+  bool first(const PendingClass& a, const PendingClass& b);
+  Amounts ask_of(const Claim& claim, ShapeId shape) const;
+  uint8_t model_resource(ShapeId shape) const;
+  Reason no_room_reason(ShapeId shape) const;
+
+  std::unique_ptr<Policy> policy_;
+  EngineSettings settings_;
+  Cluster cluster_;
+  Queues queues_;
+  ClaimTable claims_;
+  PendingClasses waiting_;
+  SlotList reserved_;  // oldest deadline first
+  SlotList resting_;   // pending, in back-off
+  SlotList ended_;     // oldest first
+  std::vector<ShapeId> shape_numbers_;
+  std::vector<QueueId> queue_numbers_;
+  int64_t now_ms_ = 0;
+  uint64_t submitted_ = 0;
+  uint64_t reservations_ = 0;
+  uint64_t digest_ = 0;
+  size_t pending_count_ = 0;
+  size_t bound_count_ = 0;
+  std::vector<ClaimDecision>* out_ = nullptr;
+};
+
+}  // namespace tweendeck::placement

@@ -1,0 +1,174 @@
+#include "placement/engine.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "placement/policy/make_policy.h"
+
+namespace tweendeck::placement {
+namespace {
+
+class EngineTest : public testing::Test {
+ protected:
+  EngineTest()
+      : engine_(std::move(*make_policy({"binpack", {}})), {.bind_timeout_ms = 100, .bind_backoff_ms = 10}) {
+    for (const uint32_t compute : {500u, 1000u}) {
+      Request request;
+      request.devices = 1;
+      request.compute_permille = compute;
+      send(ShapeDefined{compute, request});
+    }
+  }
+
+  NodePut node(const std::string& name, uint32_t devices) {
+    NodePut put;
+    put.facts.name = name;
+    for (uint32_t i = 0; i < devices; ++i) {
+      DeviceFacts& device = put.facts.devices.emplace_back();
+      device.id = name + std::to_string(i);
+      device.memory_bytes = 80;
+    }
+    return put;
+  }
+
+  std::vector<ClaimDecision> send(const Event& event) {
+    std::vector<ClaimDecision> out;
+    const Status status = engine_.apply(event, out);
+    EXPECT_TRUE(status) << to_string(status.error());
+    return out;
+  }
+
+  // The one decision of an event.
+  ClaimDecision one(const Event& event) {
+    const std::vector<ClaimDecision> out = send(event);
+    EXPECT_EQ(out.size(), 1u);
+    return out.empty() ? ClaimDecision{} : out.front();
+  }
+
+  Engine engine_;
+};
+
+TEST_F(EngineTest, AClaimIsReservedBoundAndEnds) {
+  send(node("a", 1));
+  const ClaimDecision placed = one(ClaimSubmitted{1, 500, kNoNumber, 0, 5});
+  EXPECT_EQ(placed.verdict, Verdict::Placed);
+  EXPECT_EQ(engine_.status(1)->state, ClaimState::Reserved);
+  EXPECT_FALSE(engine_.terms(1).empty());
+  EXPECT_EQ(one(BindConfirmed{1, placed.reservation, 6}).verdict, Verdict::Bound);
+  EXPECT_EQ(one(BindConfirmed{1, placed.reservation, 6}).reason, Reason::AlreadyExists);
+  EXPECT_TRUE(send(Timer{1000}).empty()) << "what is bound does not expire";
+  EXPECT_EQ(one(ClaimWithdrawn{1, 1001}).verdict, Verdict::Ended);
+  EXPECT_FALSE(engine_.status(1));
+  EXPECT_EQ(one(ClaimSubmitted{1, 500, kNoNumber, 0, 5}).reason, Reason::AlreadyExists)
+      << "a late duplicate brings nothing back";
+  EXPECT_EQ(one(ClaimWithdrawn{7, 1001}).reason, Reason::NotFound);
+}
+
+TEST_F(EngineTest, ABindThatDoesNotComeIsTakenBackAndTriedAgain) {
+  send(node("a", 1));
+  const ClaimDecision first = one(ClaimSubmitted{1, 500, kNoNumber, 0, 0});
+  EXPECT_TRUE(send(Timer{99}).empty());
+  const ClaimDecision taken = one(Timer{100});
+  EXPECT_EQ(taken.verdict, Verdict::Released);
+  EXPECT_EQ(taken.reason, Reason::BindTimeout);
+  EXPECT_EQ(engine_.status(1)->reason, Reason::BindTimeout);
+  EXPECT_EQ(engine_.cluster().nodes()[0].claims_held, 0u);
+  const ClaimDecision second = one(Timer{110});
+  EXPECT_EQ(second.verdict, Verdict::Placed);
+  EXPECT_EQ(one(BindConfirmed{1, first.reservation, 111}).reason, Reason::ReservationStale);
+  const ClaimDecision failed = one(BindFailed{1, second.reservation, 112});
+  EXPECT_EQ(failed.reason, Reason::BindFailed);
+  EXPECT_TRUE(send(Timer{131}).empty()) << "the back-off doubles";
+  EXPECT_EQ(one(Timer{132}).verdict, Verdict::Placed);
+}
+
+TEST_F(EngineTest, WhoWaitsIsServedWhenRoomComes) {
+  EXPECT_EQ(one(ClaimSubmitted{1, 1000, kNoNumber, 0, 1}).reason, Reason::NoSuchNode);
+  EXPECT_EQ(one(ClaimSubmitted{2, 1000, kNoNumber, 0, 2}).verdict, Verdict::Infeasible);
+  EXPECT_EQ(one(ClaimSubmitted{3, 1000, kNoNumber, 7, 3}).verdict, Verdict::Infeasible);
+  const ClaimDecision urgent = one(node("a", 1));
+  EXPECT_EQ(urgent.claim, 3u) << "the higher priority first";
+  EXPECT_EQ(engine_.status(1)->reason, Reason::NoRoom) << "now time can help";
+  const std::vector<ClaimDecision> next = send(ClaimWithdrawn{3, 9});
+  ASSERT_EQ(next.size(), 2u);
+  EXPECT_EQ(next[1].claim, 1u) << "then the older";
+  EXPECT_EQ(engine_.status(2)->tried_ms, 9);
+}
+
+TEST_F(EngineTest, AClassThatCannotGoOnIsNotTriedAgain) {
+  send(node("a", 2));
+  send(ClaimSubmitted{1, 1000, kNoNumber, 0, 1});
+  send(ClaimSubmitted{2, 500, kNoNumber, 0, 1});
+  EXPECT_EQ(one(ClaimSubmitted{3, 1000, kNoNumber, 0, 2}).verdict, Verdict::Infeasible);
+  EXPECT_EQ(one(ClaimSubmitted{4, 1000, kNoNumber, 0, 30}).verdict, Verdict::Infeasible);
+  EXPECT_EQ(engine_.status(4)->tried_ms, 2) << "the verdict of its class still holds";
+}
+
+TEST_F(EngineTest, QueuesBarAndLetGo) {
+  send(node("a", 4));
+  send(QueuePut{0, {"team", "", 1, {{"devices", 0, 1}}}});
+  send(ClaimSubmitted{1, 1000, 0, 0, 1});
+  const ClaimDecision waits = one(ClaimSubmitted{2, 1000, 0, 0, 2});
+  EXPECT_EQ(waits.verdict, Verdict::Waiting);
+  EXPECT_EQ(waits.reason, Reason::QueueAtLimit);
+  EXPECT_EQ(one(ClaimSubmitted{3, 1000, kNoNumber, 0, 3}).verdict, Verdict::Placed);
+  EXPECT_EQ(send(ClaimWithdrawn{1, 4}).back().verdict, Verdict::Placed);
+}
+
+TEST_F(EngineTest, ALostNodeReleasesReservationsAndKeepsWhatRuns) {
+  send(node("a", 1));
+  send(node("b", 1));
+  const ClaimDecision runs = one(ClaimSubmitted{1, 500, kNoNumber, 0, 1});
+  send(BindConfirmed{1, runs.reservation, 2});
+  send(ClaimSubmitted{2, 500, kNoNumber, 0, 3});
+  const ClaimDecision lost = one(NodeGone{"a"});
+  EXPECT_EQ(lost.claim, 2u);
+  EXPECT_EQ(lost.reason, Reason::NodeLost);
+  EXPECT_EQ(one(Timer{20}).spot.node, 1u);
+  EXPECT_EQ(engine_.status(1)->state, ClaimState::Bound);
+  EXPECT_EQ(one(ClaimWithdrawn{1, 21}).spot.node, 0u);
+}
+
+TEST_F(EngineTest, ResizeInPlace) {
+  send(node("a", 1));
+  send(ClaimSubmitted{1, 500, kNoNumber, 0, 1});
+  EXPECT_EQ(one(Resize{1, 1000, 2}).verdict, Verdict::Resized);
+  EXPECT_EQ(engine_.cluster().nodes()[0].compute_free[0], 0);
+  send(ClaimSubmitted{2, 500, kNoNumber, 0, 3});
+  EXPECT_EQ(send(Resize{1, 500, 4}).back().claim, 2u) << "what it gave up serves who waits";
+  const ClaimDecision refused = one(Resize{1, 1000, 5});
+  EXPECT_EQ(refused.verdict, Verdict::Rejected);
+  EXPECT_EQ(refused.reason, Reason::NoRoom);
+  EXPECT_EQ(engine_.cluster().nodes()[0].claims[0], 2);
+}
+
+TEST_F(EngineTest, BadEventsChangeNothing) {
+  std::vector<ClaimDecision> out;
+  const uint64_t before = engine_.hash();
+  EXPECT_EQ(engine_.apply(NodeGone{"x"}, out).error().reason, Reason::NotFound);
+  EXPECT_EQ(engine_.apply(ShapeDefined{500, Request{}}, out).error().reason, Reason::AlreadyExists);
+  EXPECT_EQ(engine_.apply(ShapeDefined{kMaxNumber, Request{}}, out).error().reason, Reason::LimitExceeded);
+  EXPECT_EQ(engine_.apply(QueuePut{0, {"a", "nobody", 1, {}}}, out).error().reason, Reason::NotFound);
+  EXPECT_EQ(engine_.hash(), before);
+  EXPECT_EQ(one(ClaimSubmitted{1, 77, kNoNumber, 0, 0}).reason, Reason::NotFound);
+}
+
+TEST(ClaimTableTest, FindsWhatIsThereAndNothingElse) {
+  ClaimTable table;
+  std::vector<ClaimSlot> slots(5000, kNoSlot);
+  uint64_t state = 1;
+  for (int round = 0; round < 50'000; ++round) {
+    state = state * 6364136223846793005ull + 1442695040888963407ull;
+    const uint64_t id = (state >> 33) % slots.size();
+    ASSERT_EQ(table.find(id * 4096), slots[id]);
+    if (slots[id] == kNoSlot) {
+      slots[id] = table.add(id * 4096);
+    } else {
+      table.erase(slots[id]);
+      slots[id] = kNoSlot;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace tweendeck::placement
