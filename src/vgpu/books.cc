@@ -70,12 +70,17 @@ bool Books::claim(uint32_t index) {
   bool mine = swap(slot.owner, 0, owner_ | 1);
   if (mine) {
     slot.marked = mark == Mark::Mine;
-    for (auto& device : page_->books) {
-      tw_vgpu_book& book = device[index];
+    // Only those that were used: looking at all would fault in a page for each device.
+    const uint64_t used = tw_vgpu_load(&slot.used_devices);
+    for (uint32_t device = 0; device < TW_VGPU_MAX_DEVICES; ++device) {
+      if ((used >> device & 1) == 0) continue;
+      tw_vgpu_book& book = page_->books[device][index];
       clear(book.used_bytes);
       clear(book.pending_bytes);
       for (uint64_t& kind : book.by_kind) clear(kind);
     }
+    tw_vgpu_store(&slot.used_devices, 0);
+    used_devices_ = 0;
     slot.pid_namespace = name_space_;
     slot.attached_ns = system_->now_ns();
     slot.library_abi = TW_VGPU_ABI;
@@ -217,10 +222,17 @@ inline void Books::note(tw_vgpu_book& mine, uint32_t device, uint64_t used_bytes
   return true;
 }
 
+[[gnu::noinline, gnu::cold]] void Books::use_device(uint32_t device) {
+  __atomic_fetch_or(&page_->slots[slot_].used_devices, uint64_t{1} << device, __ATOMIC_SEQ_CST);
+  __atomic_fetch_or(&used_devices_, 1u << device, __ATOMIC_RELEASE);
+}
+
 Grant Books::reserve(uint32_t device, uint64_t limit_bytes, uint64_t bytes, tw_vgpu_kind kind) {
   if (limit_bytes == 0) limit_bytes = UINT64_MAX >> 1;
   if (bytes > limit_bytes) return Grant::OverLimit;
   if (__builtin_expect(!owns_slot(), 0) && !rejoin()) return Grant::OverLimit;
+  if (__builtin_expect((__atomic_load_n(&used_devices_, __ATOMIC_ACQUIRE) >> device & 1) == 0, 0))
+    use_device(device);
   uint64_t used = 0;
   tw_vgpu_book& mine = book(device);
   add(mine.pending_bytes, bytes);

@@ -64,6 +64,7 @@ class Books {
   bool wait_as_contender(uint32_t device, uint64_t limit_bytes, uint64_t bytes, uint64_t id,
                          bool& conclusive);
   void note(tw_vgpu_book& mine, uint32_t device, uint64_t used_bytes, uint64_t bytes, tw_vgpu_kind kind);
+  void use_device(uint32_t device);
   void count_grants(uint32_t device, tw_vgpu_kind kind);
 
   const System* system_;
@@ -71,6 +72,7 @@ class Books {
   uint64_t owner_ = 0;
   uint64_t name_space_ = 0;
   uint32_t slot_ = 0;
+  uint32_t used_devices_ = 0;  // those that the slot has down as used
   uint64_t turns_ = 0;
   bool attached_ = false;  // set last: other threads use the rest from then on
 };

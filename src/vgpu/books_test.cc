@@ -114,6 +114,26 @@ TEST_F(BooksTest, WhatADeadProcessHeldIsThereForTheNextOne) {
   EXPECT_EQ(total(), 1000u);
 }
 
+TEST_F(BooksTest, WhoTakesADeadProcesssSlotTakesNoneOfWhatItHeld) {
+  Books a = process(1), b = process(2);
+  const uint32_t slot = a.slot();
+  ASSERT_EQ(a.reserve(0, kLimit, 900, TW_VGPU_KIND_LINEAR), Grant::Granted);
+  ASSERT_EQ(a.reserve(5, kLimit, 800, TW_VGPU_KIND_ARRAY), Grant::Granted);
+  EXPECT_EQ(page_->slots[slot].used_devices, 1u | 1u << 5);
+  page_->books[5][slot].pending_bytes = 70;  // killed between its two steps
+  World::dead = {1};
+  ASSERT_TRUE(b.sweep());
+  Books c = process(3);
+  ASSERT_EQ(c.slot(), slot);
+  uint64_t used = 1;
+  EXPECT_EQ(tw_vgpu_memory_claimed(page_.get(), 0, &used), 0u);
+  EXPECT_EQ(tw_vgpu_memory_claimed(page_.get(), 5, &used), 0u);
+  EXPECT_EQ(page_->books[5][slot].by_kind[TW_VGPU_KIND_ARRAY], 0u);
+  EXPECT_EQ(page_->slots[slot].used_devices, 0u);
+  ASSERT_EQ(c.reserve(5, kLimit, 10, TW_VGPU_KIND_ARRAY), Grant::Granted);
+  EXPECT_EQ(page_->slots[slot].used_devices, 1u << 5);
+}
+
 TEST_F(BooksTest, AReservationInFlightOfADeadProcessIsNotInTheWay) {
   Books a = process(1), b = process(2);
   page_->books[0][a.slot()].pending_bytes = 900;  // killed between its two steps

@@ -152,8 +152,9 @@ struct tw_vgpu_slot {
   uint64_t generation; /* counts claims of this slot */
   uint64_t attached_ns;
   uint32_t library_abi;
-  uint32_t marked; /* 1 = the owner holds the slot's mark, so a free mark means that it has ended */
-  uint64_t reserved[3];
+  uint32_t marked;       /* 1 = the owner holds the slot's mark, so a free mark means that it has ended */
+  uint64_t used_devices; /* bit i: the book of device i may hold something; set before the book is written */
+  uint64_t reserved[2];
 };
 TW_VGPU_ASSERT(sizeof(struct tw_vgpu_slot) == 64, "layout");
 
