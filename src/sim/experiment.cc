@@ -84,8 +84,9 @@ Result<std::vector<PolicyRuns>> run_experiment(const Workload& workload, const E
       if (options.stop != nullptr && *options.stop) return fail(Reason::Cancelled, "interrupted");
       const Order& order = (*orders)[seed];
       Book book(nodes);
-      std::unique_ptr<Scheduler> scheduler = (*maker)->start(book, order.ranks);
-      Result<Inflation> inflation = inflate(book, *scheduler, workload.pods, order.arrivals, typical);
+      Result<std::unique_ptr<Scheduler>> scheduler = (*maker)->start(book, order.ranks);
+      if (!scheduler) return fail(scheduler.error());
+      Result<Inflation> inflation = inflate(book, **scheduler, workload.pods, order.arrivals, typical);
       if (!inflation) return fail(inflation.error());
       std::lock_guard lock(mutex);
       results[piece.policy].runs[seed] = {order.seed, std::move(*inflation)};

@@ -56,8 +56,9 @@ class Gate {
                     "the published rows and the arrival orders must be of the same seeds");
       }
       Book book(task.workload->nodes);
-      std::unique_ptr<Scheduler> scheduler = (*policy)->start(book, order->ranks);
-      Result<Inflation> replayed = inflate(book, *scheduler, task.workload->pods, order->arrivals, {});
+      Result<std::unique_ptr<Scheduler>> scheduler = (*policy)->start(book, order->ranks);
+      if (!scheduler) return fail(scheduler.error());
+      Result<Inflation> replayed = inflate(book, **scheduler, task.workload->pods, order->arrivals, {});
       if (!replayed) return fail(replayed.error());
       compare(*row, replayed->allocation);
     }

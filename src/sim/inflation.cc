@@ -51,6 +51,7 @@ Result<Inflation> inflate(Book& book, Scheduler& scheduler, const PodList& pods,
     QueueCount& queue = result.queues[pod.queue];
     ++queue.arrived;
     queue.asked_milli += pod.asked_milli();
+    scheduler.arrived(row);
     std::optional<Placed> placed = scheduler.place(claim++, row);
     if (placed) {
       Status entered = book.place(pod, *placed);

@@ -28,7 +28,7 @@ Played play(std::string_view policy, const NodeList& nodes, const PodList& pods,
   Book book(nodes);
   auto maker = make_scheduler_maker(policy, nodes, pods);
   auto scheduler = (*maker)->start(book, ranks);
-  Inflation inflation = *inflate(book, *scheduler, pods, arrivals, typical_pods(pods));
+  Inflation inflation = *inflate(book, **scheduler, pods, arrivals, typical_pods(pods));
   return {std::move(inflation), std::move(book)};
 }
 
@@ -72,6 +72,8 @@ TEST(Inflation, ABadDecisionIsRefusedByTheBook) {
   class Liar final : public Scheduler {
    public:
     std::optional<Placed> place(uint64_t, uint32_t) override { return Placed{0, 1}; }
+    void arrived(uint32_t) override {}
+    void ended(uint32_t) override {}
     void released(uint64_t) override {}
     void changed(uint32_t) override {}
   } liar;

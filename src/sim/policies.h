@@ -11,8 +11,11 @@
 
 namespace tweendeck::sim {
 
-// The names that make_scheduler_maker takes, in the order of help and tables.
+// What help and hints name, in the order of tables. Names of the engine may carry more: "hami:binpack/mutex".
 std::vector<std::string_view> policy_names();
+
+// Errors: NotFound with the near miss, or as the engine's policies say.
+Status check_policy(std::string_view policy);
 
 // `pods` and `nodes` outlive the maker. Errors: NotFound with the near miss.
 Result<std::unique_ptr<SchedulerMaker>> make_scheduler_maker(std::string_view policy, const NodeList& nodes,

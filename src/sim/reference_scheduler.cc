@@ -31,6 +31,9 @@ class ReferenceScheduler final : public Scheduler {
     for (uint32_t node = 0; node < ranks.size(); ++node) read(node);
   }
 
+  void arrived(uint32_t) override {}
+  void ended(uint32_t) override {}
+
   std::optional<Placed> place(uint64_t, uint32_t pod) override {
     ScoreCache& scores = *reference_.scores;
     const uint32_t ask = reference_.ask_of_row[pod];
@@ -82,7 +85,7 @@ class ReferenceScheduler final : public Scheduler {
 class ReferenceMaker final : public SchedulerMaker {
  public:
   explicit ReferenceMaker(std::unique_ptr<Reference> reference) : reference_(std::move(reference)) {}
-  std::unique_ptr<Scheduler> start(const Book& book, std::span<const uint32_t> ranks) override {
+  Result<std::unique_ptr<Scheduler>> start(const Book& book, std::span<const uint32_t> ranks) override {
     if (reference_->scores->full()) reference_->scores->clear();
     return std::make_unique<ReferenceScheduler>(*reference_, book, ranks);
   }
