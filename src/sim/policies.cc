@@ -18,6 +18,10 @@ namespace {
 // Says that the engine's policy is meant where a published one has the same name.
 constexpr std::string_view kEnginePrefix = "engine:";
 constexpr std::array<std::string_view, 4> kEnginePolicies = {"binpack", "spread", "hami", "engine:fgd"};
+const std::string& engine_default() {
+  static const std::string name = placement::PolicySettings().name;
+  return name;
+}
 
 bool is_published(std::string_view policy) {
   return std::ranges::find(published_policies(), policy) != published_policies().end();
@@ -29,8 +33,14 @@ std::string engine_name(std::string_view policy) {
 
 }  // namespace
 
+std::string_view default_policy() {
+  return engine_default();
+}
+
 std::vector<std::string_view> policy_names() {
   std::vector<std::string_view> names(kEnginePolicies.begin(), kEnginePolicies.end());
+  if (std::ranges::find(names, default_policy()) == names.end())
+    names.insert(names.begin(), default_policy());
   names.insert(names.end(), published_policies().begin(), published_policies().end());
   return names;
 }

@@ -14,6 +14,8 @@ namespace tweendeck::sim {
 // What help and hints name, in the order of tables. Names of the engine may carry more: "hami:binpack/mutex".
 std::vector<std::string_view> policy_names();
 
+std::string_view default_policy();  // the engine's
+
 // Errors: NotFound with the near miss, or as the engine's policies say.
 Status check_policy(std::string_view policy);
 

@@ -88,7 +88,9 @@ Result<Policies> policies_of(const cli::Invocation& in) {
     if (std::ranges::find(policies.names, name) == policies.names.end()) policies.names.push_back(name);
     return {};
   };
-  for (const std::string& name : in.list("policy"))
+  std::vector<std::string> wanted = in.list("policy");
+  if (wanted.empty()) wanted.emplace_back(sim::default_policy());
+  for (const std::string& name : wanted)
     if (Status added = add(name); !added) return fail(added.error());
   policies.compare_from = policies.names.size();
   for (const std::string& name : in.list("compare"))

@@ -11,7 +11,7 @@ namespace tweendeck::simulate {
 
 namespace {
 
-constexpr double kPlotFrom = 75, kPlotTo = 130;  // arrived percent: before, everything fits
+constexpr double kPlotFrom = 70, kPlotTo = 130;  // arrived percent: before, everything fits
 
 // The samples of one run stand at equal distances from 0 to 100 % of its time.
 Chart allocation_over_time(const LoadReport& report) {

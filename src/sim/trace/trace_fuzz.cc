@@ -1,10 +1,11 @@
-// Any bytes as node list, pod list, order and published rows: refused with a reason that names the line, or read as what
+// Any bytes as node list, pod list, order, event log and published rows: refused with a reason that names the line, or read as what
 // the formats promise.
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 
 #include "sim/trace/cluster_trace.h"
+#include "sim/trace/event_log.h"
 #include "sim/trace/orders.h"
 #include "sim/trace/published.h"
 
@@ -26,6 +27,17 @@ void check_pod(const TracePod& pod) {
   bool whole = pod.gpus > 1 && pod.gpus <= kMaxGpus && pod.gpu_milli == kGpuMilli;
   if (!(none || share || whole) || pod.cpu_milli < 0 || pod.memory_mib < 0 || pod.lifetime_s < -1)
     std::abort();
+}
+
+NodeList one_node() {
+  NodeList list;
+  list.nodes.emplace_back().name = "a";
+  return list;
+}
+PodList one_pod() {
+  PodList list;
+  list.pods.emplace_back().name = "p";
+  return list;
 }
 
 }  // namespace
@@ -53,6 +65,14 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       if (order.ranks != std::vector<uint32_t>{0, 1, 2} || order.arrivals.empty()) std::abort();
       for (uint32_t row : order.arrivals)
         if (row >= kPods) std::abort();
+    }
+  }
+  auto events = parse_event_log(text, "fuzz", one_node(), one_pod());
+  if (!refused(events)) {
+    int64_t last_ms = 0;
+    for (const TimelineEvent& event : *events) {
+      if (event.at_ms < last_ms || event.subject != 0 || event.lifetime_ms < kForever) std::abort();
+      last_ms = event.at_ms;
     }
   }
   refused(parse_published(text, "fuzz"));

@@ -2,6 +2,7 @@
 #include <zlib.h>
 
 #include "sim/trace/cluster_trace.h"
+#include "sim/trace/event_log.h"
 #include "sim/trace/orders.h"
 #include "sim/trace/published.h"
 #include "sim/trace/text_file.h"
@@ -118,6 +119,29 @@ TEST(Published, RowsAreReadInHundredths) {
   ASSERT_TRUE(rows) << to_string(rows.error());
   EXPECT_THAT((*rows)[0].hundredths, ElementsAre(25, 100, 207));
   EXPECT_FALSE(parse_published("workload,policy,seed,0\ndefault,FGD,42,101\n", "rows.csv"));
+}
+
+TEST(EventLog, IsReadWithNamesResolved) {
+  NodeList nodes = two_nodes();
+  PodList pods = *parse_pods(std::string(kPodHeader) + "p,1,1,1,460\nq,1,1,1,1000\n", "p", nodes);
+  auto events = parse_event_log(
+      "time_s,event,name,lifetime_s\n0,arrive,q,3600\n12.5,node-down,b,\n12.5,arrive,p,\n60,node-up,b,\n",
+      "log", nodes, pods);
+  ASSERT_TRUE(events) << to_string(events.error());
+  using Kind = TimelineEvent::Kind;
+  EXPECT_THAT(*events, ElementsAre(TimelineEvent{0, Kind::Arrive, 1, 3'600'000},
+                                   TimelineEvent{12'500, Kind::NodeDown, 1, kForever},
+                                   TimelineEvent{12'500, Kind::Arrive, 0, kForever},
+                                   TimelineEvent{60'000, Kind::NodeUp, 1, kForever}));
+  for (auto [row, words] :
+       {std::pair("1,arrive,x,\n", "log:2: no pod \"x\""), std::pair("1,gone,p,\n", "event is \"gone\""),
+        std::pair("1,node-up,a,5\n", "a node has no lifetime"),
+        std::pair("2,arrive,p,\n1,arrive,p,\n", "log:3: the time goes backwards"),
+        std::pair("-1,arrive,p,\n", "time_s is \"-1\""), std::pair("", "no events")}) {
+    auto refused = parse_event_log("time_s,event,name,lifetime_s\n" + std::string(row), "log", nodes, pods);
+    ASSERT_FALSE(refused) << row;
+    EXPECT_THAT(refused.error().message, HasSubstr(words));
+  }
 }
 
 TEST(TextFile, GzipIsUnpackedAndDamageIsNamed) {
