@@ -1,0 +1,241 @@
+#include "placement/defrag/advisor.h"
+
+#include <algorithm>
+#include <queue>
+#include <set>
+#include <unordered_map>
+
+#include "placement/gang/devices.h"
+
+namespace tweendeck::placement {
+namespace {
+
+using Index = RunningClaims::Index;
+
+constexpr size_t kCandidatesPerNode = 64;  // sets of claims remembered, the best ones
+constexpr size_t kTriplesUpTo = 24;        // claims on a node up to which sets of three are looked at
+
+// Stopping these claims of a node makes room for one of a wanted shape there.
+struct Candidate {
+  size_t wanted = 0;  // place in the list
+  int64_t gain = 0;
+  int64_t burden = 0;  // what has to find another place, permille of devices
+  std::vector<Index> claims;
+};
+
+// More gain per moved claim first, then less to find a place for.
+bool better(const Candidate& a, const Candidate& b) {
+  const int64_t left = a.gain * static_cast<int64_t>(std::max<size_t>(b.claims.size(), 1));
+  const int64_t right = b.gain * static_cast<int64_t>(std::max<size_t>(a.claims.size(), 1));
+  if (a.claims.empty() != b.claims.empty()) return a.claims.empty();
+  if (left != right) return left > right;
+  if (a.burden != b.burden) return a.burden < b.burden;
+  return a.wanted != b.wanted ? a.wanted < b.wanted : a.claims < b.claims;
+}
+
+class Advisor {
+ public:
+  Advisor(Cluster& cluster, Policy& policy, const RunningClaims& running, std::vector<Wanted> wanted,
+          const AdviceLimits& limits)
+      : cluster_(cluster), policy_(policy), running_(running), wanted_(std::move(wanted)), limits_(limits) {
+    claims_.resize(cluster.nodes().size());
+    spots_.resize(running.index_limit());
+    for (NodeIndex n = 0; n < claims_.size(); ++n) {
+      for (const Index claim : running.on_node(n)) {
+        spots_[claim] = running.at(claim).spot;
+        if (movable(claim)) claims_[n].push_back(claim);
+      }
+      std::ranges::sort(claims_[n], {}, [&](Index claim) { return running.at(claim).id; });
+    }
+    // The largest first: among equals per move it is the rarest to fit.
+    std::ranges::sort(wanted_, [&](const Wanted& a, const Wanted& b) {
+      return weight(a.shape) != weight(b.shape) ? weight(a.shape) > weight(b.shape) : a.shape < b.shape;
+    });
+  }
+
+  Advice run() {
+    const Cluster::Mark mark = cluster_.mark();
+    candidates_.resize(claims_.size());
+    versions_.resize(claims_.size());
+    for (NodeIndex n = 0; n < claims_.size(); ++n) look_at(n);
+    while (!queue_.empty()) {
+      const Entry entry = queue_.top();
+      queue_.pop();
+      if (entry.version != versions_[entry.node]) continue;
+      const Candidate candidate = entry.candidate;
+      queue_next(entry.node);
+      if (wanted_[candidate.wanted].count == 0) continue;
+      if (advice_.moves + candidate.claims.size() > limits_.max_moves) continue;
+      if (!within_budgets(candidate)) continue;
+      try_move(entry.node, candidate);
+    }
+    cluster_.undo_to(mark);
+    return std::move(advice_);
+  }
+
+ private:
+  struct Entry {
+    Candidate candidate;
+    NodeIndex node;
+    uint32_t version;
+  };
+  struct Worse {
+    bool operator()(const Entry& a, const Entry& b) const {
+      if (better(b.candidate, a.candidate)) return true;
+      return !better(a.candidate, b.candidate) && a.node > b.node;
+    }
+  };
+
+  bool movable(Index index) const {
+    const RunningClaim& claim = running_.at(index);
+    return claim.preemptible && claim.gang == kNoGang &&
+           limits_.now_ms - claim.started_ms >= claim.min_runtime_ms &&
+           cluster_.shape(claim.shape).request.device_ids.empty();
+  }
+
+  int64_t weight(ShapeId shape) const {
+    const Request& request = cluster_.shape(shape).request;
+    // A shape that asks for no compute still holds something: count it as a little.
+    return std::max<int64_t>(int64_t{request.devices} * std::max(request.compute_permille, 1u), 1);
+  }
+
+  bool within_budgets(const Candidate& candidate) const {
+    std::unordered_map<BudgetId, uint32_t> used;
+    for (const Index claim : candidate.claims) {
+      const BudgetId budget = running_.at(claim).budget;
+      if (budget != kNoBudget && ++used[budget] > running_.disruptions_allowed(budget)) return false;
+    }
+    return true;
+  }
+
+  void give(Index claim) { cluster_.give(spots_[claim], running_.at(claim).shape); }
+
+  // What fits when these are gone, if it did not before.
+  void note(NodeIndex node, const std::vector<Index>& claims, std::vector<bool>& known) {
+    for (size_t w = 0; w < wanted_.size(); ++w) {
+      if (wanted_[w].count == 0 || known[w] || !cluster_.fits(node, wanted_[w].shape)) continue;
+      known[w] = true;
+      Candidate candidate{w, weight(wanted_[w].shape), 0, claims};
+      for (const Index claim : claims) candidate.burden += weight(running_.at(claim).shape);
+      candidates_[node].push_back(std::move(candidate));
+    }
+  }
+
+  void look_at(NodeIndex node) {
+    ++versions_[node];
+    std::vector<Candidate>& found = candidates_[node];
+    found.clear();
+    const std::vector<Index>& here = claims_[node];
+    std::vector<bool> none(wanted_.size());
+    note(node, {}, none);
+    Cluster::Mark mark = cluster_.mark();
+    const auto back = [&] {
+      cluster_.undo_to(mark);
+      mark = cluster_.mark();
+    };
+    std::vector<std::vector<bool>> one(here.size(), none);
+    for (size_t a = 0; a < here.size(); ++a) {
+      give(here[a]);
+      note(node, {here[a]}, one[a]);
+      back();
+    }
+    for (size_t a = 0; a < here.size(); ++a) {
+      for (size_t b = a + 1; b < here.size(); ++b) {
+        std::vector<bool> two(wanted_.size());
+        for (size_t w = 0; w < two.size(); ++w) two[w] = one[a][w] || one[b][w];
+        give(here[a]);
+        give(here[b]);
+        note(node, {here[a], here[b]}, two);
+        for (size_t c = b + 1; c < here.size() && here.size() <= kTriplesUpTo; ++c) {
+          const Cluster::Mark inner = cluster_.mark();
+          std::vector<bool> three(wanted_.size());
+          for (size_t w = 0; w < three.size(); ++w) three[w] = two[w] || one[c][w];
+          give(here[c]);
+          note(node, {here[a], here[b], here[c]}, three);
+          cluster_.undo_to(inner);
+        }
+        back();
+      }
+    }
+    cluster_.undo_to(mark);
+    std::ranges::sort(found, better);
+    if (found.size() > kCandidatesPerNode) found.resize(kCandidatesPerNode);
+    std::ranges::reverse(found);
+    queue_next(node);
+  }
+
+  void queue_next(NodeIndex node) {
+    if (candidates_[node].empty()) return;
+    queue_.push({std::move(candidates_[node].back()), node, versions_[node]});
+    candidates_[node].pop_back();
+  }
+
+  void try_move(NodeIndex node, const Candidate& candidate) {
+    const Cluster::Mark mark = cluster_.mark();
+    Proposal proposal;
+    proposal.wanted = wanted_[candidate.wanted].shape;
+    proposal.gain = candidate.gain;
+    for (const Index claim : candidate.claims) give(claim);
+    proposal.spot = Spot{node, 0, {}};
+    if (cluster_.shape(proposal.wanted).request.devices > 0) {
+      proposal.spot = cluster_.spot(node, choose_devices(cluster_, node, proposal.wanted), proposal.wanted);
+    }
+    cluster_.take(proposal.spot, proposal.wanted);
+    // The largest of them first.
+    std::vector<Index> order = candidate.claims;
+    std::ranges::sort(order, [&](Index a, Index b) {
+      const int64_t of_a = weight(running_.at(a).shape), of_b = weight(running_.at(b).shape);
+      return of_a != of_b ? of_a > of_b : a < b;
+    });
+    for (const Index claim : order) {
+      const ShapeId shape = running_.at(claim).shape;
+      std::optional<Choice> choice;
+      // What had no room elsewhere has none until something moved; only this node is new.
+      if (!stuck_.contains(shape) || cluster_.fits(node, shape)) choice = policy_.choose(cluster_, shape, {});
+      if (!choice) {
+        stuck_.insert(shape);
+        cluster_.undo_to(mark);
+        return;
+      }
+      cluster_.take(choice->spot, shape);
+      proposal.moves.push_back({running_.at(claim).id, shape, spots_[claim], choice->spot});
+    }
+    cluster_.commit(mark);
+    std::set<NodeIndex> changed = {node};
+    for (size_t m = 0; m < order.size(); ++m) {
+      const Index claim = order[m];
+      std::erase(claims_[node], claim);
+      spots_[claim] = proposal.moves[m].to;
+      // Once is enough: a claim that moved stays.
+      changed.insert(spots_[claim].node);
+    }
+    --wanted_[candidate.wanted].count;
+    advice_.moves += order.size();
+    advice_.gain += candidate.gain;
+    advice_.proposals.push_back(std::move(proposal));
+    stuck_.clear();
+    for (const NodeIndex n : changed) look_at(n);
+  }
+
+  Cluster& cluster_;
+  Policy& policy_;
+  const RunningClaims& running_;
+  std::vector<Wanted> wanted_;
+  AdviceLimits limits_;
+  Advice advice_;
+  std::vector<std::vector<Index>> claims_;          // by node: those that may still move
+  std::vector<Spot> spots_;                         // by claim: where it is now
+  std::vector<std::vector<Candidate>> candidates_;  // by node, best last
+  std::vector<uint32_t> versions_;                  // by node: of its candidates
+  std::priority_queue<Entry, std::vector<Entry>, Worse> queue_;
+  std::set<ShapeId> stuck_;
+};
+
+}  // namespace
+
+Advice advise(Cluster& cluster, Policy& policy, const RunningClaims& running, std::vector<Wanted> wanted,
+              const AdviceLimits& limits) {
+  return Advisor(cluster, policy, running, std::move(wanted), limits).run();
+}
+
+}  // namespace tweendeck::placement
