@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <chrono>
 #include <map>
 
 #include "base/units.h"
@@ -28,7 +27,6 @@ Result<DefragRun> run_seed(const sim::Workload& workload, const sim::Order& orde
   std::map<uint32_t, uint32_t> refused;  // by row
   for (uint64_t claim = 0; claim < order.arrivals.size(); ++claim) {
     const uint32_t row = order.arrivals[claim];
-    (*scheduler)->arrived(row);
     const std::optional<sim::Placed> spot = (*scheduler)->place(claim, row);
     if (!spot) {
       ++refused[row];
@@ -92,9 +90,9 @@ Result<DefragRun> run_seed(const sim::Workload& workload, const sim::Order& orde
   std::vector<Wanted> wanted;
   for (const auto& [shape, count] : by_shape) wanted.push_back({shape, count});
   const auto most = static_cast<uint64_t>(moved_percents.back() / 100 * static_cast<double>(run.running));
-  const auto start = std::chrono::steady_clock::now();
+  const double start = cpu_us();
   const Advice advice = advise(cluster, **policy, running, wanted, {most, 0});
-  run.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  run.seconds = (cpu_us() - start) / 1e6;
   for (const double percent : moved_percents) {
     DefragPoint point{
         0, 100.0 * static_cast<double>(book.allocated_milli()) / static_cast<double>(book.total_milli())};

@@ -8,6 +8,9 @@
 
 namespace tweendeck::bench {
 
+// CPU time of this process, which others on the machine do not lengthen; it has one thread.
+double cpu_us();
+
 struct Timing {
   std::string what;
   uint32_t nodes = 0;

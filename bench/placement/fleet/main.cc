@@ -1,5 +1,5 @@
 // Prints the figures of the parts that move many claims at once, as one JSON object: see run.
-//   tw_bench_fleet [--traces DIR] [--seeds N]
+//   tw_bench_fleet [--traces DIR] [--seeds N] [--timings no]
 #include <fmt/format.h>
 
 #include <string_view>
@@ -13,13 +13,16 @@ namespace {
 int run(int argc, char** argv) {
   std::string traces;
   size_t seeds = 10;
+  bool timed = true;
   for (int i = 1; i + 1 < argc; i += 2) {
+    if (std::string_view(argv[i]) == "--timings") timed = std::string_view(argv[i + 1]) != "no";
     if (std::string_view(argv[i]) == "--traces") traces = argv[i + 1];
     if (std::string_view(argv[i]) == "--seeds")
       seeds = parse_count(argv[i + 1], 1000, "--seeds").value_or(10);
   }
   std::string rows;
   for (const uint32_t nodes : {500u, 1000u, 1213u, 19'408u}) {
+    if (!timed) break;
     std::vector<Timing> timings = victim_timings(nodes);
     if (nodes > 1000) {
       for (Timing& t : gang_timings(nodes)) timings.push_back(std::move(t));

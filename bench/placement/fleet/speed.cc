@@ -1,8 +1,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdlib>
+#include <ctime>
 
 #include "base/clock.h"
 #include "fleet.h"
@@ -19,11 +19,6 @@ using namespace placement;
 constexpr uint32_t kRackNodes = 128, kBlockRacks = 8, kDevices = 8;
 constexpr int kRounds = 200;
 constexpr uint64_t kGiB = 1ull << 30;
-
-double now_us() {
-  return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now().time_since_epoch())
-      .count();
-}
 
 void must(bool ok, const char* what) {
   if (ok) return;
@@ -80,6 +75,12 @@ Spot take(Cluster& cluster, NodeIndex node, ShapeId shape) {
 
 }  // namespace
 
+double cpu_us() {
+  timespec time{};
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) * 1e6 + static_cast<double>(time.tv_nsec) / 1e3;
+}
+
 std::vector<Timing> gang_timings(uint32_t nodes) {
   Cluster cluster = machines(nodes);
   Random random(1);
@@ -102,9 +103,9 @@ std::vector<Timing> gang_timings(uint32_t nodes) {
         if (cluster.fits(node, share)) cluster.give(take(cluster, node, share), share);
       }
       const Cluster::Mark mark = cluster.mark();
-      const double start = now_us();
+      const double start = cpu_us();
       verdict = placer.place(cluster, **policy, gang);
-      times.push_back(now_us() - start);
+      times.push_back(cpu_us() - start);
       must(verdict.outcome == outcome, "a gang had another verdict than it must have");
       cluster.undo_to(mark);
     }
@@ -169,9 +170,9 @@ std::vector<Timing> victim_timings(uint32_t nodes) {
     std::vector<double> times;
     Victims victims;
     for (int round = 0; round < rounds; ++round) {
-      const double start = now_us();
+      const double start = cpu_us();
       victims = find_victims(cluster, placer, running, &queues, preemptor, 2'000'000);
-      times.push_back(now_us() - start);
+      times.push_back(cpu_us() - start);
       must(victims.claims.size() == size_t{members} * devices,
            "another number of victims than devices asked for");
     }

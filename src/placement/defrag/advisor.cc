@@ -1,8 +1,10 @@
 #include "placement/defrag/advisor.h"
 
 #include <algorithm>
+#include <map>
 #include <queue>
 #include <set>
+#include <string>
 #include <unordered_map>
 
 #include "placement/gang/devices.h"
@@ -13,6 +15,7 @@ namespace {
 using Index = RunningClaims::Index;
 
 constexpr size_t kCandidatesPerNode = 64;  // sets of claims remembered, the best ones
+constexpr size_t kExchangedAtOnce = 2;     // of a set, how many may change places with others
 constexpr size_t kTriplesUpTo = 24;        // claims on a node up to which sets of three are looked at
 
 // Stopping these claims of a node makes room for one of a wanted shape there.
@@ -40,10 +43,13 @@ class Advisor {
       : cluster_(cluster), policy_(policy), running_(running), wanted_(std::move(wanted)), limits_(limits) {
     claims_.resize(cluster.nodes().size());
     spots_.resize(running.index_limit());
+    moved_.resize(running.index_limit());
     for (NodeIndex n = 0; n < claims_.size(); ++n) {
       for (const Index claim : running.on_node(n)) {
         spots_[claim] = running.at(claim).spot;
-        if (movable(claim)) claims_[n].push_back(claim);
+        if (!movable(claim)) continue;
+        claims_[n].push_back(claim);
+        by_shape_[running.at(claim).shape].push_back(claim);
       }
       std::ranges::sort(claims_[n], {}, [&](Index claim) { return running.at(claim).id; });
     }
@@ -53,21 +59,15 @@ class Advisor {
     });
   }
 
+  // First whatever one move after the other does, then what takes exchanges.
   Advice run() {
     const Cluster::Mark mark = cluster_.mark();
     candidates_.resize(claims_.size());
     versions_.resize(claims_.size());
-    for (NodeIndex n = 0; n < claims_.size(); ++n) look_at(n);
-    while (!queue_.empty()) {
-      const Entry entry = queue_.top();
-      queue_.pop();
-      if (entry.version != versions_[entry.node]) continue;
-      const Candidate candidate = entry.candidate;
-      queue_next(entry.node);
-      if (wanted_[candidate.wanted].count == 0) continue;
-      if (advice_.moves + candidate.claims.size() > limits_.max_moves) continue;
-      if (!within_budgets(candidate)) continue;
-      try_move(entry.node, candidate);
+    for (const bool exchanges : {false, true}) {
+      exchanges_ = exchanges;
+      for (NodeIndex n = 0; n < claims_.size(); ++n) look_at(n);
+      work_off();
     }
     cluster_.undo_to(mark);
     return std::move(advice_);
@@ -86,6 +86,19 @@ class Advisor {
     }
   };
 
+  void work_off() {
+    while (!queue_.empty()) {
+      const Entry entry = queue_.top();
+      queue_.pop();
+      if (entry.version != versions_[entry.node]) continue;
+      const Candidate candidate = entry.candidate;
+      queue_next(entry.node);
+      if (wanted_[candidate.wanted].count == 0) continue;
+      if (advice_.moves + candidate.claims.size() > limits_.max_moves) continue;
+      try_move(entry.node, candidate);
+    }
+  }
+
   bool movable(Index index) const {
     const RunningClaim& claim = running_.at(index);
     return claim.preemptible && claim.gang == kNoGang &&
@@ -99,9 +112,9 @@ class Advisor {
     return std::max<int64_t>(int64_t{request.devices} * std::max(request.compute_permille, 1u), 1);
   }
 
-  bool within_budgets(const Candidate& candidate) const {
+  bool within_budgets(const std::vector<Index>& claims) const {
     std::unordered_map<BudgetId, uint32_t> used;
-    for (const Index claim : candidate.claims) {
+    for (const Index claim : claims) {
       const BudgetId budget = running_.at(claim).budget;
       if (budget != kNoBudget && ++used[budget] > running_.disruptions_allowed(budget)) return false;
     }
@@ -176,10 +189,7 @@ class Advisor {
     proposal.wanted = wanted_[candidate.wanted].shape;
     proposal.gain = candidate.gain;
     for (const Index claim : candidate.claims) give(claim);
-    proposal.spot = Spot{node, 0, {}};
-    if (cluster_.shape(proposal.wanted).request.devices > 0) {
-      proposal.spot = cluster_.spot(node, choose_devices(cluster_, node, proposal.wanted), proposal.wanted);
-    }
+    proposal.spot = spot_on(node, proposal.wanted);
     cluster_.take(proposal.spot, proposal.wanted);
     // The largest of them first.
     std::vector<Index> order = candidate.claims;
@@ -187,34 +197,118 @@ class Advisor {
       const int64_t of_a = weight(running_.at(a).shape), of_b = weight(running_.at(b).shape);
       return of_a != of_b ? of_a > of_b : a < b;
     });
+    std::vector<Index> moved;
+    size_t exchanged = 0;
+    const auto put = [&](Index claim, const Spot& spot) {
+      cluster_.take(spot, running_.at(claim).shape);
+      proposal.moves.push_back({running_.at(claim).id, running_.at(claim).shape, spots_[claim], spot});
+      moved.push_back(claim);
+    };
+    bool possible = true;
     for (const Index claim : order) {
-      const ShapeId shape = running_.at(claim).shape;
-      std::optional<Choice> choice;
-      // What had no room elsewhere has none until something moved; only this node is new.
-      if (!stuck_.contains(shape) || cluster_.fits(node, shape)) choice = policy_.choose(cluster_, shape, {});
-      if (!choice) {
-        stuck_.insert(shape);
-        cluster_.undo_to(mark);
-        return;
+      const std::optional<Spot> spot = find_room(claim, node);
+      if (spot) {
+        put(claim, *spot);
+        continue;
       }
-      cluster_.take(choice->spot, shape);
-      proposal.moves.push_back({running_.at(claim).id, shape, spots_[claim], choice->spot});
+      std::optional<Exchange> exchange;
+      if (exchanges_ && ++exchanged <= kExchangedAtOnce)
+        exchange = find_exchange(claim, node, candidate.claims, moved);
+      possible = exchange.has_value();
+      if (!possible) break;
+      give(exchange->other);
+      put(claim, exchange->there);
+      put(exchange->other, exchange->back);
+    }
+    if (!possible || advice_.moves + moved.size() > limits_.max_moves || !within_budgets(moved)) {
+      cluster_.undo_to(mark);
+      return;
     }
     cluster_.commit(mark);
     std::set<NodeIndex> changed = {node};
-    for (size_t m = 0; m < order.size(); ++m) {
-      const Index claim = order[m];
-      std::erase(claims_[node], claim);
-      spots_[claim] = proposal.moves[m].to;
-      // Once is enough: a claim that moved stays.
-      changed.insert(spots_[claim].node);
+    for (size_t m = 0; m < moved.size(); ++m) {
+      Spot& spot = spots_[moved[m]];
+      std::erase(claims_[spot.node], moved[m]);  // once is enough: what moved stays
+      moved_[moved[m]] = true;
+      changed.insert(spot.node);
+      spot = proposal.moves[m].to;
+      changed.insert(spot.node);
     }
     --wanted_[candidate.wanted].count;
-    advice_.moves += order.size();
+    advice_.moves += moved.size();
     advice_.gain += candidate.gain;
     advice_.proposals.push_back(std::move(proposal));
     stuck_.clear();
+    no_exchange_.clear();
     for (const NodeIndex n : changed) look_at(n);
+  }
+
+  Spot spot_on(NodeIndex node, ShapeId shape) const {
+    if (cluster_.shape(shape).request.devices == 0) return {node, 0, {}};
+    return cluster_.spot(node, choose_devices(cluster_, node, shape), shape);
+  }
+
+  // Where the policy puts the claim. What had no room elsewhere has none until something moved; only `node` is new.
+  std::optional<Spot> find_room(Index claim, NodeIndex node) {
+    const ShapeId shape = running_.at(claim).shape;
+    if (stuck_.contains(shape) && !cluster_.fits(node, shape)) return std::nullopt;
+    const std::optional<Choice> choice = policy_.choose(cluster_, shape, {});
+    if (choice) return choice->spot;
+    stuck_.insert(shape);
+    return std::nullopt;
+  }
+
+  struct Exchange {
+    Index other = 0;
+    Spot there;  // of the claim, on the other's node
+    Spot back;   // of the other
+  };
+
+  // Another claim, not larger, whose place the claim can take, while it finds one itself: a claim that needs much CPU
+  // changes places with one that needs little, or 0.32 + 0.47 and 0.23 + 0.65 become 0.23 + 0.47 and 0.32 + 0.65.
+  std::optional<Exchange> find_exchange(Index claim, NodeIndex node, const std::vector<Index>& leaving,
+                                        const std::vector<Index>& moved) {
+    const ShapeId shape = running_.at(claim).shape;
+    const Request& asks = cluster_.shape(shape).request;
+    std::vector<ShapeId> partners;
+    std::string key = std::to_string(shape);
+    for (const auto& [partner, claims] : by_shape_) {
+      if (partner == shape || weight(partner) > weight(shape) ||
+          (stuck_.contains(partner) && !cluster_.fits(node, partner)))
+        continue;
+      partners.push_back(partner);
+      key += ' ' + std::to_string(partner);
+    }
+    if (no_exchange_.contains(key)) return std::nullopt;
+    std::ranges::sort(partners, [&](ShapeId a, ShapeId b) {
+      return weight(a) != weight(b) ? weight(a) > weight(b) : a < b;
+    });
+    for (const ShapeId partner : partners) {
+      const Request& frees = cluster_.shape(partner).request;
+      for (const Index other : by_shape_[partner]) {
+        const NodeIndex there = spots_[other].node;
+        const NodeState& state = cluster_.nodes()[there];
+        if (moved_[other] || there == node ||
+            state.cpu_free_milli + static_cast<int64_t>(frees.cpu_milli) < asks.cpu_milli)
+          continue;
+        if (std::ranges::find(leaving, other) != leaving.end() ||
+            std::ranges::find(moved, other) != moved.end())
+          continue;
+        const Cluster::Mark mark = cluster_.mark();
+        give(other);
+        std::optional<Exchange> exchange;
+        if (cluster_.fits(there, shape)) {
+          const Spot spot = spot_on(there, shape);
+          cluster_.take(spot, shape);
+          if (const std::optional<Spot> back = find_room(other, node))
+            exchange = Exchange{other, spot, *back};
+        }
+        cluster_.undo_to(mark);
+        if (exchange) return exchange;
+      }
+    }
+    no_exchange_.insert(key);
+    return std::nullopt;
   }
 
   Cluster& cluster_;
@@ -229,6 +323,11 @@ class Advisor {
   std::vector<uint32_t> versions_;                  // by node: of its candidates
   std::priority_queue<Entry, std::vector<Entry>, Worse> queue_;
   std::set<ShapeId> stuck_;
+  bool exchanges_ = false;
+  std::map<ShapeId, std::vector<Index>> by_shape_;  // those that may move at all
+  std::vector<bool> moved_;
+  std::set<std::string>
+      no_exchange_;  // a shape and those it could change places with: tried, until something moved
 };
 
 }  // namespace

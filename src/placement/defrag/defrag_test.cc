@@ -68,8 +68,8 @@ TEST_F(AdvisorTest, MostGainPerMoveFirstAndNotMoreMovesThanAllowed) {
   // One move on node a gains a claim of three devices, one on node b a claim of one.
   NodeFacts other = machine("b", 1);
   other.devices[0].model = "A10";
-  const NodeIndex a = put(cluster_, machine("a", 3)), b = put(cluster_, other),
-                  c = put(cluster_, machine("c", 1));
+  const NodeIndex a = put(cluster_, machine("a", 3)), c = put(cluster_, machine("c", 1)),
+                  b = put(cluster_, other);
   run(a, 1, share(2, 200));
   run(b, 1, share(2, 200));
   run(c, 1, share(2, 200), {.preemptible = false});
