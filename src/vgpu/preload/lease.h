@@ -4,7 +4,7 @@
 // spend() is all that such a launch costs: no lock, no clock, no call and no store that another thread reads,
 // and few enough values at a time that nothing is saved on the stack.
 // A lease ends when it is used up, when the node publishes new limits, and when end_leases() was called. A
-// record belongs to its thread; throttle.cc makes, fills and takes it back.
+// record belongs to its thread; records.h makes it and takes it back, throttle.cc fills it.
 #pragma once
 
 #include <stdint.h>

@@ -1,14 +1,9 @@
 #include "vgpu/preload/throttle.h"
 
-#include <dlfcn.h>
-#include <sched.h>
-#include <sys/mman.h>
-
-#include <new>
-
 #include "vgpu/bucket.h"
 #include "vgpu/preload/calls.h"
 #include "vgpu/preload/clock.h"
+#include "vgpu/preload/records.h"
 #include "vgpu/preload/share.h"
 #include "vgpu/preload/tenant.h"
 #include "vgpu/preload/turn.h"
@@ -24,132 +19,7 @@ constexpr uint64_t kFlightSleepNs = 20'000, kMostLateSleepNs = 500'000, kLateSle
 constexpr uint64_t kWaitGapNs = 10'000'000;  // a wait this long after the last is a new one
 constexpr uint32_t kLeaseOfRunAhead = 2;     // a lease is at most this part of the run-ahead
 
-// A thread's lease, and what is to be settled of it.
-struct Record : Lease {
-  int device = -1;
-  uint64_t granted_ns = 0;
-  uint32_t granted_launches = 0;
-  uint64_t trim = kFullTrim;  // of the grant
-  bool limited = false;       // taken from the bucket
-  uint64_t context = 0;       // of the marker: the end of the thread's last flight
-  uint64_t serial = 0;
-  uint64_t epoch_of_marker = 0;
-  uint16_t marker = kNoEvent;
-  uint32_t random = 1;
-  Record* next = nullptr;  // of all threads' records
-
-  uint64_t left_ns() const { return cost_time_ns(left); }
-};
-
-constinit Lease g_no_lease;
-Record* g_records;
-uint32_t g_lease_epoch;
-uint32_t g_records_lock;
-uint32_t g_threads;
 uint32_t g_captures;
-using KeyCreate = int(unsigned*, void (*)(void*));
-using SetSpecific = int(unsigned, const void*);
-SetSpecific* g_set_specific;
-unsigned g_exit_key;
-uint32_t g_exit_key_state;  // 0 = none yet, 1 = being made, 2 = made or not to be had
-
-class LockedRecords {
- public:
-  LockedRecords() {
-    while (__atomic_exchange_n(&g_records_lock, 1, __ATOMIC_ACQUIRE) != 0) sched_yield();
-  }
-  ~LockedRecords() { __atomic_store_n(&g_records_lock, 0, __ATOMIC_RELEASE); }
-  LockedRecords(const LockedRecords&) = delete;
-  LockedRecords& operator=(const LockedRecords&) = delete;
-};
-
-void count_launches(Record& record) {
-  const uint32_t left = cost_launches(record.left);
-  if (record.device < 0 || record.granted_launches <= left) return;
-  tw_vgpu_count(&usage()->devices[record.device].launches, record.granted_launches - left);
-  record.granted_launches = left;
-}
-
-// Gives back what is left of the lease. What was spent stays to be settled: the fence, or its estimate.
-void return_lease(Record& record, uint64_t now_ns) {
-  if (record.device < 0) return;
-  count_launches(record);
-  if (record.limited && record.left_ns() > 0) {
-    const auto device = static_cast<uint32_t>(record.device);
-    bucket_charge(&usage()->devices[device].share_used_until_ns, now_ns, credit_ns(device, now_ns),
-                  -static_cast<int64_t>(record.left_ns() * record.trim / kFullTrim),
-                  share_of(device, now_ns).permille);
-  }
-  record.granted_ns -= record.left_ns();
-  record.left = 0;
-  record.granted_launches = 0;
-}
-
-void settle_unfenced(Record& record, uint64_t now_ns) {
-  if (record.device < 0 || record.granted_ns == 0) return;
-  settle_charge(static_cast<uint32_t>(record.device), now_ns,
-                {.taken_ns = record.granted_ns * record.trim / kFullTrim,
-                 .estimated_ns = record.granted_ns,
-                 .alone = record.trim == kFullTrim});
-  record.granted_ns = 0;
-}
-
-void drop_marker(Record& record) {
-  if (record.marker != kNoEvent) {
-    if (Lane* lane = lane_with(record.context, record.serial)) drop_event(*lane, record.marker);
-  }
-  record.marker = kNoEvent;
-}
-
-void thread_ends(void* value) {
-  auto* record = static_cast<Record*>(value);
-  {
-    const LockedRecords locked;
-    Record** at = &g_records;
-    while (*at && *at != record) at = &(*at)->next;
-    if (!*at) return;  // the process forked meanwhile
-    *at = record->next;
-    --g_threads;
-  }
-  t_lease = &g_no_lease;
-  const uint64_t now = device_now_ns();
-  return_lease(*record, now);
-  settle_unfenced(*record, now);
-  drop_marker(*record);
-  munmap(record, sizeof(Record));
-}
-
-// Threads have their own end where the C library can say so; it may live in a library that is loaded later
-// than this.
-void hear_of_thread_end(Record* record) {
-  uint32_t none = 0;
-  if (__atomic_compare_exchange_n(&g_exit_key_state, &none, 1, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
-    auto* create = reinterpret_cast<KeyCreate*>(dlsym(RTLD_DEFAULT, "pthread_key_create"));
-    auto* set = reinterpret_cast<SetSpecific*>(dlsym(RTLD_DEFAULT, "pthread_setspecific"));
-    if (create && set && create(&g_exit_key, thread_ends) == 0) g_set_specific = set;
-    __atomic_store_n(&g_exit_key_state, 2, __ATOMIC_RELEASE);
-  }
-  while (__atomic_load_n(&g_exit_key_state, __ATOMIC_ACQUIRE) != 2) sched_yield();
-  if (g_set_specific) g_set_specific(g_exit_key, record);
-}
-
-Record* record_of_thread() {
-  if (t_lease != &g_no_lease) return static_cast<Record*>(t_lease);
-  void* memory = mmap(nullptr, sizeof(Record), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) return nullptr;
-  auto* record = ::new (memory) Record;
-  find_all_real(Class::Launch);  // a lease pays for all of them
-  record->generation_word = &limits_page()->generation;
-  {
-    const LockedRecords locked;
-    record->next = g_records;
-    record->random = 2654435761u * ++g_threads | 1u;
-    g_records = record;
-  }
-  t_lease = record;
-  hear_of_thread_end(record);
-  return record;
-}
 
 // While a capture is open somewhere, the driver refuses (and spoils the capture for) calls like asking for an event,
 // unless the thread says that it knows what it does.
@@ -310,7 +180,7 @@ bool try_grant(Attempt& attempt, const Share& share, const InFlight& flying, tw_
   attempt.record.random = attempt.record.random * 1664525u + 1013904223u;
   const uint64_t full = share.run_ahead_ns / kLeaseOfRunAhead;
   const uint64_t lease =
-      (full - full / 4 + (attempt.record.random >> 16) % (full / 4 + 1)) / (g_threads ? g_threads : 1);
+      (full - full / 4 + (attempt.record.random >> 16) % (full / 4 + 1)) / launching_threads();
   const uint64_t wanted = attempt.duration.unmeasured == 0 ? unit : unit + lease;
   const uint64_t trim = alone_since(attempt.device, now_ns) ? kFullTrim : trim_of(shared);
   const BucketGrant grant =
@@ -362,7 +232,7 @@ void fill_lease(Attempt& attempt, uint64_t generation, uint32_t epoch) {
   record.left = cost_word(record.granted_ns, record.granted_launches);
   __atomic_store_n(&record.generation, generation, __ATOMIC_SEQ_CST);
   // Leases may have been ended meanwhile.
-  if (__atomic_load_n(&g_lease_epoch, __ATOMIC_SEQ_CST) != epoch) record.generation = Lease::kNoGeneration;
+  if (lease_epoch() != epoch) record.generation = Lease::kNoGeneration;
 }
 
 // Books the launch itself as a flight.
@@ -407,8 +277,6 @@ void take_off(Attempt& attempt, Ticket& ticket) {
 
 }  // namespace
 
-__thread Lease* t_lease __attribute__((tls_model("initial-exec"))) = &g_no_lease;
-
 Ticket begin_launch(const Shape& shape, CUstream stream) {
   Ticket ticket;
   const int device = page_device_now();
@@ -423,7 +291,7 @@ Ticket begin_launch(const Shape& shape, CUstream stream) {
     return ticket;
   }
   const uint64_t key = key_of(shape);
-  const uint32_t epoch = __atomic_load_n(&g_lease_epoch, __ATOMIC_SEQ_CST);
+  const uint32_t epoch = lease_epoch();
   const uint64_t generation = tw_vgpu_load(record->generation_word);
   if (is_capturing(stream)) {
     tw_vgpu_count(&usage()->devices[device].launches, 1);
@@ -466,13 +334,6 @@ void settle_finished() {
   if (__atomic_load_n(&g_captures, __ATOMIC_RELAXED) == 0) harvest_all();
 }
 
-void end_leases() {
-  __atomic_add_fetch(&g_lease_epoch, 1, __ATOMIC_SEQ_CST);
-  const LockedRecords locked;
-  for (Record* record = g_records; record; record = record->next)
-    __atomic_store_n(&record->generation, Lease::kNoGeneration, __ATOMIC_SEQ_CST);
-}
-
 void capture_begins() {
   __atomic_add_fetch(&g_captures, 1, __ATOMIC_RELAXED);
   end_leases();
@@ -496,18 +357,9 @@ void forget_launches_of(uint64_t context) {
 }
 
 void forget_launches() {
-  t_lease = &g_no_lease;
-  g_records = nullptr;
-  g_records_lock = 0;
-  g_threads = 0;
+  forget_records();
   g_captures = 0;
   forget_lanes();
-}
-
-// At the end of the process in order, what its threads have counted is written down.
-__attribute__((destructor)) static void count_at_exit() {
-  const LockedRecords locked;
-  for (Record* record = g_records; record; record = record->next) count_launches(*record);
 }
 
 }  // namespace tweendeck::vgpu
