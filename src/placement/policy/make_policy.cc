@@ -5,6 +5,7 @@
 
 #include "base/text.h"
 #include "placement/policy/fgd.h"
+#include "placement/policy/fragmentation/fragmentation.h"
 #include "placement/policy/hami.h"
 #include "placement/policy/usage.h"
 
@@ -50,6 +51,7 @@ class Preferring final : public Policy {
   std::optional<Choice> choose(const Cluster& cluster, ShapeId shape, const Narrowing& narrowing) override {
     return policy_for(cluster, shape).choose(cluster, shape, narrowing);
   }
+  void settle(const Cluster& cluster) override { main_->settle(cluster); }
   std::vector<ScoreTerm> terms(const Cluster& cluster, ShapeId shape, const Spot& spot) override {
     return policy_for(cluster, shape).terms(cluster, shape, spot);
   }
@@ -89,6 +91,10 @@ Result<std::unique_ptr<Policy>> make_hami(const PolicySettings& settings) {
 
 Result<std::unique_ptr<Policy>> make_main(const PolicySettings& settings) {
   const std::string& name = settings.name;
+  if (name == "fragmentation") {
+    if (Status ok = read_weights(settings, {}); !ok) return fail(ok.error());
+    return std::make_unique<FragmentationPolicy>();
+  }
   if (name == "binpack" || name == "spread") {
     UsageWeights weights;
     if (Status ok = read_weights(
@@ -103,9 +109,10 @@ Result<std::unique_ptr<Policy>> make_main(const PolicySettings& settings) {
     return indexed(FgdScorer());
   }
   if (name == "hami" || name.starts_with("hami:")) return make_hami(settings);
-  const std::string_view near = nearest(name, {"binpack", "spread", "fgd", "hami"});
+  const std::string_view near = nearest(name, {"fragmentation", "binpack", "spread", "fgd", "hami"});
   return fail(Reason::InvalidArgument, "there is no placement policy '" + name + "'",
-              near.empty() ? "use binpack, spread, fgd or hami" : "did you mean " + std::string(near) + "?");
+              near.empty() ? "use fragmentation, binpack, spread, fgd or hami"
+                           : "did you mean " + std::string(near) + "?");
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 // Policies by name and weights, as configuration and the command line give them.
 //
+//   fragmentation                    the default; it has no weights to set
 //   binpack, spread                  weights: compute, memory, cpu
 //   fgd
 //   hami, hami:<node>/<devices>      HAMi's two levels, "hami:binpack/mutex,binpack,numa"; plain "hami" is its default
@@ -23,7 +24,7 @@ namespace tweendeck::placement {
 inline constexpr int64_t kMaxPolicyWeight = 100'000;  // 100 times; keeps scores in 32 bits
 
 struct PolicySettings {
-  std::string name = "binpack";
+  std::string name = "fragmentation";
   std::vector<std::pair<std::string, int64_t>> weights;  // 1000 = 1; what is not named is 1
 };
 

@@ -43,6 +43,8 @@ class Policy {
   virtual void departed(ShapeId shape) = 0;
   // Reads the cluster's changes since its last call by itself.
   virtual std::optional<Choice> choose(const Cluster& cluster, ShapeId shape, const Narrowing& narrowing) = 0;
+  // Work that can wait until a decision is out: call it after each one, or not at all, decisions are the same.
+  virtual void settle(const Cluster& cluster) { static_cast<void>(cluster); }
   // The terms of the score that `choose` would give this spot now.
   virtual std::vector<ScoreTerm> terms(const Cluster& cluster, ShapeId shape, const Spot& spot) = 0;
 };

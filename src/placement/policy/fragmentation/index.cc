@@ -1,0 +1,170 @@
+#include "placement/policy/fragmentation/index.h"
+
+#include <algorithm>
+#include <bit>
+
+namespace tweendeck::placement::fragmentation {
+
+Index::Index(const Catalog& catalog) : catalog_(catalog), scorer_(catalog) {
+  follow_kinds();
+}
+
+void Index::follow_kinds() {
+  boards_.resize(catalog_.kinds().size());
+}
+
+void Index::count(const Class& of, int sign) {
+  scorer_.reservation().add(of.worth.slots, sign);
+  scorer_.scarcity().add(catalog_.types()[of.state.type].pool,
+                         sign * static_cast<int64_t>(of.worth.capacity));
+}
+
+void Index::changed(const Cluster& cluster, NodeIndex node) {
+  if (node < in_.size()) read(cluster, node);
+}
+
+void Index::read(const Cluster& cluster, NodeIndex node) {
+  const NodeState& now = cluster.nodes()[node];
+  ClassId in = kNoClass;
+  if (now.present && !now.cordoned)
+    in = classes_.find(scorer_.grid().state_of(catalog_, cluster, now), scorer_);
+  const ClassId before = in_[node];
+  if (in == before) {
+    if (in != kNoClass) classes_.stay(in, now);
+    return;
+  }
+  if (before != kNoClass) {
+    count(classes_[before], -1);
+    classes_.leave(before, node);
+  }
+  if (in != kNoClass) {
+    count(classes_[in], 1);
+    classes_.enter(in, node, now);
+  }
+  in_[node] = in;
+}
+
+void Index::read_all(const Cluster& cluster) {
+  while (in_.size() < cluster.nodes().size()) {
+    in_.push_back(kNoClass);
+    read(cluster, static_cast<NodeIndex>(in_.size() - 1));
+  }
+}
+
+uint64_t Index::lacking(const Cluster& cluster) const {
+  const uint64_t slots = std::max<uint64_t>(classes_.slots().size(), cluster.types().size());
+  const uint64_t kinds = boards_.size() - std::min<uint64_t>(boards_.size(), prepared_kind_);
+  return cluster.nodes().size() - std::min(cluster.nodes().size(), in_.size()) + kinds * slots;
+}
+
+bool Index::prepare(const Cluster& cluster, uint64_t units) {
+  for (; units > 0; --units) {
+    if (in_.size() < cluster.nodes().size()) {
+      in_.push_back(kNoClass);
+      read(cluster, static_cast<NodeIndex>(in_.size() - 1));
+    } else if (prepared_kind_ >= boards_.size()) {
+      return false;
+    } else if (prepared_slot_ >= classes_.slots().size()) {
+      catch_up(prepared_kind_++);
+      prepared_slot_ = 0;
+    } else {
+      const Live& live = classes_.slots()[prepared_slot_++];
+      if (live.id == kNoClass || live.max_cpu_milli < static_cast<int64_t>(scorer_.cpu_of(prepared_kind_)))
+        continue;
+      memo_.at(classes_, live.id, prepared_kind_, scorer_);
+    }
+  }
+  return true;
+}
+
+void Index::refresh(const Demand& demand, uint64_t free, uint64_t standing) {
+  const uint32_t active = scorer_.reservation().active();
+  const bool reserved = scorer_.reservation().refresh(demand, free, standing) != active;
+  if (scorer_.scarcity().refresh(catalog_, demand) || reserved) ++epoch_;
+}
+
+void Index::advance() {
+  if (boards_.empty()) return;
+  turn_ = (turn_ + 1) % static_cast<KindId>(boards_.size());
+  catch_up(turn_);
+}
+
+void Index::catch_up(KindId kind) {
+  boards_[kind].catch_up(classes_, kind, epoch_, scorer_, memo_);
+}
+
+int32_t Index::score(NodeIndex node, KindId kind) const {
+  return in_[node] == kNoClass ? Score::kNowhere : boards_[kind].score(classes_[in_[node]].slot);
+}
+
+const Class* Index::class_of(NodeIndex node) const {
+  return node < in_.size() && in_[node] != kNoClass ? &classes_[in_[node]] : nullptr;
+}
+
+const Score& Index::score_of(const Class& of, KindId kind) {
+  return memo_.at(classes_, classes_.slots()[of.slot].id, kind, scorer_);
+}
+
+std::optional<Choice> Index::choose(const Cluster& cluster, ShapeId shape) {
+  const KindId kind = catalog_.kind_of(shape);
+  catch_up(kind);
+  Board& board = boards_[kind];
+  for (Board::Place place = board.best(classes_); place.slot != Board::Place::kNone;
+       place = board.next(classes_, place)) {
+    const Rest want = board.score_at(place).want;
+    if (const auto spot = first_fit(cluster, shape, place.slot, want)) return Choice{*spot, place.score};
+  }
+  return std::nullopt;
+}
+
+std::optional<Spot> Index::first_fit(const Cluster& cluster, ShapeId shape, SlotId slot, Rest want) {
+  const Request& request = cluster.shape(shape).request;
+  const Class& searched = classes_[classes_.slots()[slot].id];
+  if (classes_.slots()[slot].max_cpu_milli < static_cast<int64_t>(request.cpu_milli) ||
+      searched.max_memory_bytes < static_cast<int64_t>(request.node_memory_bytes)) {
+    return std::nullopt;
+  }
+  int32_t most_cpu = INT32_MIN;
+  int64_t most_memory = INT64_MIN;
+  const NodeSet& members = classes_.members(searched);
+  for (NodeIndex node = members.next(0); node != kNoNode; node = members.next(node + 1)) {
+    const NodeState& state = cluster.nodes()[node];
+    most_cpu = std::max(most_cpu, state.cpu_free_milli);
+    most_memory = std::max(most_memory, state.memory_free_bytes);
+    if (request.devices == 0) {
+      if (cluster.fits(node, shape)) return Spot{node, 0, {}};
+      continue;
+    }
+    const uint16_t fitting = cluster.fitting_devices(node, shape);
+    if (fitting == 0) continue;
+    return cluster.spot(node, pick(cluster, node, fitting, request.devices, want), shape);
+  }
+  classes_.set_most(classes_.slots()[slot].id, most_cpu, most_memory);
+  return std::nullopt;
+}
+
+// One: the tightest of those that the score was worked out for. Several: those with the least left.
+uint16_t Index::pick(const Cluster& cluster, NodeIndex node, uint16_t fitting, uint32_t count,
+                     Rest want) const {
+  const NodeState& state = cluster.nodes()[node];
+  const NodeType& type = cluster.types()[state.type];
+  uint32_t picked = 0;
+  for (uint32_t taken = 0; taken < count; ++taken) {
+    uint32_t best = 0;
+    int64_t least = INT64_MAX;
+    for (uint32_t rest = fitting & ~picked; rest != 0; rest &= rest - 1) {
+      const auto bit = static_cast<uint32_t>(std::countr_zero(rest));
+      const Rest at = scorer_.grid().rest_of(type.facts.devices[bit], state, bit);
+      int64_t key = int64_t{at} << 32 | state.compute_free[bit];
+      if (count == 1 && at != want) key |= int64_t{1} << 62;
+      if (key < least) {
+        least = key;
+        best = bit;
+      }
+    }
+    picked |= 1u << best;
+  }
+  return static_cast<uint16_t>(picked);
+}
+
+}  // namespace tweendeck::placement::fragmentation
