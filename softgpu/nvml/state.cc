@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <mutex>
+#include <string_view>
 
 namespace tweendeck::softgpu::nvml {
 namespace {
@@ -52,6 +53,14 @@ nvmlReturn shutdown() {
 std::shared_ptr<Model> model() {
   std::lock_guard guard(g_mutex);
   return current();
+}
+
+bool shows_processes() {
+  static const bool shown = [] {
+    const char* text = getenv(kPidsVariable);
+    return text == nullptr || std::string_view(text) != "none";
+  }();
+  return shown;
 }
 
 nvmlDevice handle_of(uint32_t card) {

@@ -12,12 +12,15 @@
 namespace tweendeck::softgpu::nvml {
 
 inline constexpr char kStatePathVariable[] = "TWEENDECK_SOFTGPU_STATE";
+// "none": process lists are empty, as a real NVML's are in a container that has process ids of its own.
+inline constexpr char kPidsVariable[] = "TWEENDECK_SOFTGPU_NVML_PIDS";
 inline constexpr char kDriverVersionText[] = "580.00-softgpu";
 inline constexpr int kCudaDriverVersion = 13000;
 
 nvmlReturn init();
 nvmlReturn shutdown();
 std::shared_ptr<Model> model();  // nullptr before init
+bool shows_processes();
 
 // A device handle is the address of a card's slot in this table, so that a wrong handle is found out.
 nvmlDevice handle_of(uint32_t card);

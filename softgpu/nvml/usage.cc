@@ -1,5 +1,6 @@
 // Memory, utilisation and processes: what the device model measured.
 #include <algorithm>
+#include <vector>
 
 #include "softgpu/nvml/api.h"
 #include "softgpu/nvml/state.h"
@@ -13,7 +14,7 @@ template <class Info, class Fill>
 nvmlReturn list_processes(nvmlDevice device, unsigned* count, Info* infos, Fill fill) {
   TW_NVML_CARD(model, device, card);
   if (count == nullptr) return NVML_ERROR_INVALID_ARGUMENT;
-  const auto processes = model->usage(card).processes;
+  const auto processes = nvml::shows_processes() ? model->usage(card).processes : std::vector<ProcessUsage>{};
   const auto needed = static_cast<unsigned>(processes.size());
   const unsigned room = infos == nullptr ? 0 : *count;
   *count = needed;
