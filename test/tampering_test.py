@@ -225,3 +225,40 @@ def test_the_policy_stop_ends_what_bypasses_and_nothing_else(make_deck):
     assert any(e["action"] == "Killed" and e["reason"] == "SliceBypassed" for e in deck.events())
     assert guest("answer = cuda.alloc(MIB)[0]") == "0", "the program itself goes on"
     guest.end()
+
+
+def cpu_seconds(pid):
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def cpu_share(pid, seconds=1.5):
+    started, before = time.monotonic(), cpu_seconds(pid)
+    time.sleep(seconds)
+    return (cpu_seconds(pid) - before) / (time.monotonic() - started)
+
+
+def test_the_policy_throttle_takes_the_cpu_until_the_slice_keeps_its_limits(make_deck):
+    deck = make_deck("--soft-gpus", "1:H100-80G", "--on-tampering", "throttle").start()
+    guest = Guest(deck, "--memory", "2Gi", "--compute", "30")
+    pid = int(guest("answer = os.getpid()"))
+    guest("busy = subprocess.Popen([sys.executable, '-c', 'while True: pass'], env={})")
+    worker = int(guest("answer = busy.pid"))
+    free = cpu_share(worker)
+    guest("child = " + BARE_CHILD.format(env="{k: v for k, v in os.environ.items() if k != 'LD_PRELOAD'}"))
+    offender = int(guest("answer = child.pid"))
+    told = wait_for(lambda: next((e for e in deck.events() if e["action"] == "Restrained"), None), 15, "restrained")
+    if told["reason"] == "CgroupUnavailable":
+        os.kill(worker, 9)
+        guest.end()
+        pytest.skip("no cgroup can be written here")
+    assert told["reason"] == "SliceBypassed" and told["subject"] == "bad"
+    held = cpu_share(worker)
+    assert held < 0.05 and held < free / 5, f"{free:.2f} of a CPU before, {held:.2f} while restrained"
+    assert pathlib.Path(f"/proc/{pid}").exists() and pathlib.Path(f"/proc/{offender}").exists(), "nobody is killed"
+    os.kill(offender, 9)
+    wait_for(lambda: any(e["action"] == "LetGo" and e["subject"] == "bad" for e in deck.events()), 30, "let go")
+    again = cpu_share(worker)
+    assert again > 4 * held and again > free / 5, f"{free:.2f} before, {again:.2f} after"
+    os.kill(worker, 9)
+    guest.end()

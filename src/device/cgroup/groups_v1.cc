@@ -91,9 +91,11 @@ Status GroupsV1::apply_cpuset(std::string_view id, const GroupLimits& limits) {
 
 Status GroupsV1::apply_cpu(std::string_view id, const GroupLimits& limits) {
   std::string folder = cpu_.below(id);
-  if (limits.cpu_milli == 0) return {};
-  if (Status ok = set(folder + "/cpu.shares", fmt::format("{}", slice_shares(limits.cpu_milli))); !ok)
-    return ok;
+  const bool limited = limits.cpu_milli != 0;
+  const uint64_t shares = limited ? slice_shares(limits.cpu_milli) : kSharesPerCpu;
+  if (Status ok = set(folder + "/cpu.shares", fmt::format("{}", shares)); !ok) return ok;
+  // The group may have been limited before.
+  if (!limited) return set(folder + "/cpu.cfs_quota_us", "-1");
   if (Status ok = set(folder + "/cpu.cfs_period_us", fmt::format("{}", kCpuPeriodUs)); !ok) return ok;
   return set(folder + "/cpu.cfs_quota_us", fmt::format("{}", cpu_quota_us(limits.cpu_milli)));
 }

@@ -74,6 +74,21 @@ TEST_F(GroupsOnThisMachine, LimitsAreInTheKernel) {
   EXPECT_NE(all.find(" 0;"), std::string::npos) << all;
 }
 
+TEST_F(GroupsOnThisMachine, WithoutACpuLimitTheOneBeforeIsLifted) {
+  for (const uint64_t cpu_milli : {10, 0}) {
+    Result<std::vector<std::string>> procs =
+        groups_->create("chat-1", {.memory_bytes = 0, .cpu_milli = cpu_milli});
+    ASSERT_TRUE(procs) << to_string(procs.error());
+    if (groups_->version() != 1) GTEST_SKIP() << "the files read here are those of cgroup v1";
+    std::string all;
+    for (std::string path : *procs) {
+      path.resize(path.rfind('/'));
+      all += " " + text_of(path + "/cpu.cfs_quota_us") + " " + text_of(path + "/cpu.shares");
+    }
+    EXPECT_NE(all.find(cpu_milli == 0 ? " -1 1024" : " 1000 10"), std::string::npos) << all;
+  }
+}
+
 TEST_F(GroupsOnThisMachine, CanBeMadeLargerAndSmallerAgain) {
   for (uint64_t mebibytes : {64, 256, 32}) {
     Result<std::vector<std::string>> procs =

@@ -66,9 +66,11 @@ Status GroupsV2::apply(std::string_view id, const GroupLimits& limits) {
 }
 
 Status GroupsV2::apply_cpu(const std::string& folder, const GroupLimits& limits) {
-  if (limits.cpu_milli == 0) return {};
-  if (Status ok = set(folder + "/cpu.weight", fmt::format("{}", slice_weight(limits.cpu_milli))); !ok)
-    return ok;
+  const bool limited = limits.cpu_milli != 0;
+  const uint64_t weight = limited ? slice_weight(limits.cpu_milli) : kWeightPerCpu;
+  if (Status ok = set(folder + "/cpu.weight", fmt::format("{}", weight)); !ok) return ok;
+  // The group may have been limited before.
+  if (!limited) return set(folder + "/cpu.max", fmt::format("max {}", kCpuPeriodUs));
   return set(folder + "/cpu.max", fmt::format("{} {}", cpu_quota_us(limits.cpu_milli), kCpuPeriodUs));
 }
 

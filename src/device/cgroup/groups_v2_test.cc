@@ -46,6 +46,17 @@ TEST(GroupsV2, AGroupWithoutLimitsOnlyTracks) {
   EXPECT_EQ(kernel.files["/cg/" + kName + "/chat-1/cpu.max"], "max 100000\n");
 }
 
+TEST(GroupsV2, WithoutACpuLimitTheOneBeforeIsLifted) {
+  FakeKernel kernel("/");
+  auto groups = opened(kernel);
+  const std::string folder = "/cg/" + kName + "/chat-1";
+  ASSERT_TRUE(groups->create("chat-1", {.cpu_milli = 10}));
+  EXPECT_EQ(kernel.files[folder + "/cpu.max"], "1000 100000\n");
+  ASSERT_TRUE(groups->create("chat-1", {}));
+  EXPECT_EQ(kernel.files[folder + "/cpu.max"], "max 100000\n");
+  EXPECT_EQ(kernel.files[folder + "/cpu.weight"], "100\n");
+}
+
 TEST(GroupsV2, GoesUpToTheNearestGroupThatCanShareOut) {
   FakeKernel kernel("/unit/daemon");
   kernel.add_process("/cg/unit/daemon", 100);  // this daemon: its group may not give controllers away
