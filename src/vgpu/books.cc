@@ -268,8 +268,9 @@ Grant Books::reserve_beside_others(uint32_t device, uint64_t limit_bytes, uint64
       grant = Grant::Granted;
       break;
     }
-    // What a dead peer holds is taken back before anybody waits or is refused for it.
-    if (!swept && sweep()) {
+    // What a dead peer holds is taken back before anybody waits or is refused for it; also by another, since the last look.
+    if (!swept) {
+      sweep();
       swept = true;
       continue;
     }

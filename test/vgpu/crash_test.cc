@@ -5,11 +5,9 @@
 // This program is the peer, and its forked children are the victims: real tenants of the library, on a driver
 // that does next to nothing. 500 kills; 10,000 with TWEENDECK_SOAK=1. bench/vgpu/crash makes a record of its figures.
 #include <gtest/gtest.h>
-#include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/ptrace.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -17,13 +15,13 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
-#include <functional>
 #include <random>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "tenant_of_null.h"
+#include "traced.h"
 
 namespace tweendeck::vgpu::test {
 namespace {
@@ -34,6 +32,8 @@ constexpr uint64_t kPiece = 256 << 10;
 constexpr auto kMostReclaim = std::chrono::milliseconds(100);
 constexpr uint64_t kMostInstructions = 10'000;
 constexpr int kHangSeconds = 120;  // of the quick campaign; a hang ends the program
+constexpr auto kPatience =
+    std::chrono::seconds(60);  // until one that makes no step hangs; a busy machine starves it for some
 
 int kills(int quick_share) {
   const bool soak = getenv("TWEENDECK_SOAK") != nullptr;
@@ -83,13 +83,6 @@ void expect_no_trace(const std::string& where) {
   }
 }
 
-// What a victim does: `before` the window and in it.
-struct Window {
-  const char* name;
-  std::function<void()> before;
-  std::function<void()> inside;
-};
-
 void nothing() {}
 void pair() {
   if (cuMemFree_v2(must_alloc(kPiece)) != kSuccess) _exit(3);
@@ -102,72 +95,6 @@ void refused() {
 const Window kAttach{"attaching and the first allocation", nothing, [] { must_alloc(kPiece); }};
 const Window kPair{"allocating and freeing", pair, pair};
 const Window kRefusal{"being refused", pair, refused};
-
-class Traced {
- public:
-  explicit Traced(const Window& window) {
-    pid_ = fork();
-    if (pid_ == 0) {
-      prctl(PR_SET_PDEATHSIG, SIGKILL);
-      if (ptrace(PTRACE_TRACEME, 0, nullptr, nullptr) != 0) _exit(4);
-      window.before();
-      raise(SIGSTOP);
-      window.inside();
-      raise(SIGSTOP);
-      _exit(0);
-    }
-    stopped_by(SIGSTOP);
-  }
-  ~Traced() { kill_now(); }
-  Traced(const Traced&) = delete;
-  Traced& operator=(const Traced&) = delete;
-
-  bool started() const { return started_; }
-  // False at the window's end.
-  bool step() {
-    if (ptrace(PTRACE_SINGLESTEP, pid_, nullptr, nullptr) != 0) return false;
-    return stopped_by(SIGTRAP);
-  }
-  uint64_t count_to_end() {
-    uint64_t count = 0;
-    while (step()) ++count;
-    return count;
-  }
-  void kill_now() {
-    if (pid_ <= 0) return;
-    kill(pid_, SIGKILL);
-    waitpid(pid_, nullptr, 0);
-    pid_ = 0;
-  }
-
- private:
-  bool stopped_by(int signal) {
-    int status = 0;
-    started_ = waitpid(pid_, &status, 0) == pid_ && WIFSTOPPED(status) && WSTOPSIG(status) == signal;
-    if (WIFEXITED(status) || WIFSIGNALED(status)) pid_ = 0;
-    return started_;
-  }
-  pid_t pid_ = 0;
-  bool started_ = false;
-};
-
-// A single step is two changes of task: on one CPU they need no wake-up of another. What is forked runs there, too.
-class OnOneCpu {
- public:
-  OnOneCpu() {
-    sched_getaffinity(0, sizeof(before_), &before_);
-    cpu_set_t one;
-    CPU_ZERO(&one);
-    CPU_SET(sched_getcpu(), &one);
-    sched_setaffinity(0, sizeof(one), &one);
-  }
-  ~OnOneCpu() { sched_setaffinity(0, sizeof(before_), &before_); }
-  OnOneCpu(const OnOneCpu&) = delete;
-  OnOneCpu& operator=(const OnOneCpu&) = delete;
-
- private:
-  cpu_set_t before_;
-};
 
 class Crash : public ::testing::Test {
  protected:
@@ -264,7 +191,7 @@ TEST_F(Crash, AtRandomMomentsWhileOthersRace) {
   };
   const auto goes_on = [&](int who) {
     const uint64_t before = __atomic_load_n(&progress[who], __ATOMIC_RELAXED);
-    const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+    const auto until = std::chrono::steady_clock::now() + kPatience;
     while (__atomic_load_n(&progress[who], __ATOMIC_RELAXED) == before) {
       if (std::chrono::steady_clock::now() > until) return false;
       std::this_thread::yield();
