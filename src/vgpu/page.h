@@ -319,8 +319,8 @@ static inline void tw_vgpu_publish_limits(struct tw_vgpu_limits_page* page,
  * within the ceiling. */
 static inline uint32_t tw_vgpu_share_in_force(uint32_t floor_permille, uint32_t ceiling_permille,
                                               uint64_t effective_permille) {
-  const uint32_t ceiling =
-      ceiling_permille == 0 || ceiling_permille > TW_VGPU_WHOLE ? TW_VGPU_WHOLE : ceiling_permille;
+  const uint32_t whole = TW_VGPU_WHOLE;
+  const uint32_t ceiling = ceiling_permille == 0 || ceiling_permille > whole ? whole : ceiling_permille;
   const uint32_t lent = effective_permille < ceiling ? (uint32_t)effective_permille : ceiling;
   return lent > floor_permille ? lent : floor_permille;
 }
