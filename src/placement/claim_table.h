@@ -20,6 +20,7 @@ struct Claim {
   ClaimId id = 0;
   ClaimState state = ClaimState::Free;
   bool resting = false;   // pending, but not before `deadline_ms`
+  bool promised = false;  // pending, and others are being stopped for it; charged to its queue
   uint16_t failures = 0;  // of binds in a row
   ShapeId shape = 0;
   QueueId queue = kNoQueue;

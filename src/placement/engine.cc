@@ -10,6 +10,7 @@ Engine::Engine(std::unique_ptr<Policy> policy, const EngineSettings& settings)
 
 Status Engine::apply(const Event& event, std::vector<ClaimDecision>& out) {
   out_ = &out;
+  searches_left_ = settings_.victim_searches_per_event;
   const Status status = std::visit([this](const auto& e) { return on(e); }, event);
   if (!waiting_.ready().empty()) retry();
   return status;
@@ -125,7 +126,7 @@ std::optional<ClaimStatus> Engine::status(ClaimId id) const {
   if (slot == kNoSlot || claims_[slot].state == ClaimState::Ended) return std::nullopt;
   const Claim& claim = claims_[slot];
   ClaimStatus status{claim.state, claim.shape, claim.reason, claim.submitted_ms, claim.tried_ms, claim.spot};
-  if (claim.state == ClaimState::Pending && !claim.resting) {
+  if (claim.state == ClaimState::Pending && !claim.resting && !claim.promised) {
     const PendingClass& c = waiting_[claim.pending_class];
     status.reason = c.bar == PendingClass::Bar::Ready ? Reason::SearchBudgetExhausted : c.reason;
     status.tried_ms = c.tried_ms;

@@ -25,6 +25,8 @@
 #include "placement/events.h"
 #include "placement/pending.h"
 #include "placement/policy/policy.h"
+#include "placement/preempt/handover.h"
+#include "placement/preempt/victims.h"
 
 namespace tweendeck::placement {
 
@@ -37,6 +39,8 @@ struct EngineSettings {
   int64_t bind_backoff_ms = 1'000;   // after a failed bind; doubles with each failure in a row
   int64_t bind_backoff_max_ms = 300'000;
   uint32_t tries_per_event = 4'096;  // of waiting claims; what is left has BudgetExhausted
+  bool preempt = false;              // claims without room may have others stopped: preempt/victims.h
+  uint32_t victim_searches_per_event = 16;
 };
 
 enum class Verdict : uint8_t {
@@ -49,6 +53,7 @@ enum class Verdict : uint8_t {
   Bound,
   Resized,
   Rejected,  // the event made no sense now and changed nothing (reason: why)
+  Stop,      // of somebody who runs: to be stopped for another claim; ClaimWithdrawn says that it has
 };
 std::string_view to_string(Verdict verdict);
 
@@ -89,6 +94,7 @@ class Engine {
   const Queues& queues() const { return queues_; }
   std::optional<ShapeId> shape(uint32_t number) const;
   const ClaimTable& claims() const { return claims_; }
+  const Handovers& handovers() const { return handovers_; }
 
   // Of everything that decisions depend on and of all decisions so far.
   uint64_t hash() const;
@@ -107,6 +113,12 @@ class Engine {
   Status on(const BindFailed& event);
   Status on(const Resize& event);
   Status on(const Timer& event);
+
+  bool seek_victims(ClaimSlot slot);
+  void victim_gone(ClaimId victim);
+  void grant(ClaimSlot slot, const Choice& choice);
+  void end_promise(ClaimSlot slot);
+  void spare(const Handovers::Cancelled& cancelled);
 
   struct Attempt {  // to place a claim: where, or what bars its class
     std::optional<Choice> choice;
@@ -140,9 +152,14 @@ class Engine {
   Queues queues_;
   ClaimTable claims_;
   PendingClasses waiting_;
-  SlotList reserved_;  // oldest deadline first
-  SlotList resting_;   // pending, in back-off
-  SlotList ended_;     // oldest first
+  SlotList reserved_;      // oldest deadline first
+  SlotList resting_;       // pending, in back-off
+  SlotList ended_;         // oldest first
+  SlotList promised_;      // pending, others are being stopped for them
+  RunningClaims running_;  // reserved and bound; kept only if others may be stopped
+  GangPlacer gangs_;
+  Handovers handovers_;
+  uint32_t searches_left_ = 0;
   std::vector<ShapeId> shape_numbers_;
   std::vector<QueueId> queue_numbers_;
   int64_t now_ms_ = 0;

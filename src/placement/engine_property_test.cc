@@ -97,13 +97,18 @@ Request request_of(uint32_t shape) {
 
 struct World {
   explicit World(uint64_t seed)
-      : random(seed), policy(kPolicies[seed % std::size(kPolicies)]), engine(fresh()) {}
+      : random(seed),
+        policy(kPolicies[seed % std::size(kPolicies)]),
+        preempt(seed >= kDigestEpisodes && seed % 2 == 1),
+        engine(fresh()) {}
 
   std::unique_ptr<Engine> fresh() const {
     EngineSettings settings;
     settings.bind_timeout_ms = 50;
     settings.bind_backoff_ms = 5;
     settings.tries_per_event = 3;  // so that budgets end
+    settings.preempt = preempt;
+    settings.victim_searches_per_event = 2;
     return std::make_unique<Engine>(std::move(*make_policy({policy, {}})), settings);
   }
 
@@ -125,6 +130,9 @@ struct World {
         ASSERT_EQ(held.count(d.claim), d.spot.node == kNoNode ? 0u : 1u);
         held.erase(d.claim);
         break;
+      case Verdict::Stop:
+        to_stop.push_back(d.claim);
+        [[fallthrough]];
       case Verdict::Bound:
       case Verdict::Resized:
         ASSERT_EQ(held.count(d.claim), 1u);
@@ -173,6 +181,11 @@ struct World {
       case 6:
       case 7:
       case 8:
+        if (!to_stop.empty() && random.below(3) != 0) {
+          const ClaimId claim = to_stop.back();
+          to_stop.pop_back();
+          return ClaimWithdrawn{claim, now};
+        }
         if (!held.empty() && random.below(2) == 0) return ClaimWithdrawn{held.begin()->first, now};
         return ClaimWithdrawn{some_claim(), now};
       case 9:
@@ -203,11 +216,13 @@ struct World {
 
   Random random;
   const char* policy;
+  bool preempt;
   std::unique_ptr<Engine> engine;
   std::vector<Event> log;
   std::vector<ClaimDecision> decisions;
   std::map<ClaimId, uint64_t> held;
   std::vector<std::pair<ClaimId, uint64_t>> to_bind;
+  std::vector<ClaimId> to_stop;
   ClaimId claims = 0;
   int64_t now = 0;
 };
@@ -236,6 +251,10 @@ void World::check() const {
       ++pending;
       ASSERT_FALSE(held.contains(claim.id));
       ASSERT_NE(status->reason, Reason::None) << "every claim that waits has a reason";
+      ASSERT_EQ(claim.promised, engine->handovers().waits(claim.id));
+      if (claim.promised && claim.queue != kNoQueue) {
+        add(used[claim.queue], amounts(cluster.shape(claim.shape).request));
+      }
       if (status->reason == Reason::NoRoom || status->reason == Reason::NoSuchNode) {
         for (NodeIndex node = 0; node < cluster.nodes().size(); ++node) {
           ASSERT_FALSE(cluster.fits(node, claim.shape))
@@ -254,6 +273,7 @@ void World::check() const {
     if (claim.queue != kNoQueue) add(used[claim.queue], amounts(cluster.shape(claim.shape).request));
     book.give(claim.spot, claim.shape);  // stops the process if it is not held
   }
+  for (const Promise& held_back : engine->handovers().held()) book.give(held_back.spot, held_back.shape);
   ASSERT_EQ(pending, engine->pending());
   ASSERT_EQ(reserved, engine->reserved());
   ASSERT_EQ(bound, engine->bound());

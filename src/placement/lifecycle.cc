@@ -24,6 +24,8 @@ std::string_view to_string(Verdict verdict) {
       return "bound";
     case Verdict::Resized:
       return "resized";
+    case Verdict::Stop:
+      return "stop";
     case Verdict::Rejected:
       return "rejected";
   }
@@ -122,6 +124,7 @@ void Engine::try_place(ClaimSlot slot) {
   const Claim& claim = claims_[slot];
   const Attempt attempt = look(claim);
   if (attempt.choice) return reserve(slot, *attempt.choice);
+  if (attempt.bar == PendingClass::Bar::NoRoom && seek_victims(slot)) return;
   const ClassId id = waiting_.find_or_make(claim.shape, claim.queue, claim.priority);
   waiting_.set_bar(id, attempt.bar, attempt.reason, now_ms_);
   join(slot, id);
@@ -158,6 +161,12 @@ void Engine::reserve(ClaimSlot slot, const Choice& choice) {
     queues_.drop_pending(claim.queue, ask_of(claim, claim.shape));
     queues_.charge(claim.queue, ask_of(claim, claim.shape), now_ms_);
   }
+  grant(slot, choice);
+}
+
+// What is booked and charged already becomes a reservation.
+void Engine::grant(ClaimSlot slot, const Choice& choice) {
+  Claim& claim = claims_[slot];
   claim.state = ClaimState::Reserved;
   claim.reason = Reason::None;
   claim.spot = choice.spot;
@@ -166,6 +175,17 @@ void Engine::reserve(ClaimSlot slot, const Choice& choice) {
   claim.deadline_ms = now_ms_ + settings_.bind_timeout_ms;
   reserved_.push_back(claims_, slot);
   --pending_count_;
+  if (settings_.preempt) {
+    RunningClaim runs;
+    runs.id = claim.id;
+    runs.spot = choice.spot;
+    runs.shape = claim.shape;
+    runs.queue = claim.queue == kNoQueue ? kRootQueue : claim.queue;
+    runs.priority = claim.priority;
+    runs.started_ms = now_ms_;
+    runs.charged = ask_of(claim, claim.shape);
+    running_.add(runs);
+  }
   say({claim.id, Verdict::Placed, Reason::None, claim.reservation, choice.score, choice.spot});
 }
 
@@ -177,11 +197,13 @@ void Engine::free(ClaimSlot slot) {
   } else {
     --bound_count_;
   }
-  cluster_.give(claim.spot, claim.shape);
+  if (settings_.preempt) running_.remove(claim.id);
   if (claim.queue != kNoQueue) {
     queues_.refund(claim.queue, ask_of(claim, claim.shape), now_ms_);
     waiting_.queues_changed();
   }
+  if (handovers_.is_victim(claim.id)) return victim_gone(claim.id);
+  cluster_.give(claim.spot, claim.shape);
   grown(claim.spot.node);
 }
 
@@ -212,7 +234,10 @@ Status Engine::on(const ClaimWithdrawn& event) {
   Claim& claim = claims_[slot];
   const Spot spot = claim.spot;
   if (claim.state == ClaimState::Pending) {
-    if (claim.resting) {
+    if (claim.promised) {
+      end_promise(slot);
+      spare(*handovers_.cancel(cluster_, claim.id));
+    } else if (claim.resting) {
       resting_.erase(claims_, slot);
     } else {
       waiting_.erase(claims_, slot);
@@ -275,6 +300,7 @@ Status Engine::on(const Resize& event) {
   }
   Claim& claim = claims_[slot];
   if (claim.state == ClaimState::Pending) return reject(event.claim, Reason::Unsupported);
+  if (handovers_.is_victim(claim.id)) return reject(event.claim, Reason::PreemptionPending);
   const Amounts old_ask = ask_of(claim, claim.shape);
   const uint8_t old_model = claim.model_resource;
   if (claim.queue != kNoQueue) {
@@ -315,6 +341,13 @@ Status Engine::on(const Resize& event) {
   policy_->arrived(*shape);
   claim.shape = *shape;
   claim.spot = spot;
+  if (settings_.preempt) {
+    RunningClaim runs = running_.at(running_.find(claim.id));
+    runs.shape = *shape;
+    runs.spot = spot;
+    runs.charged = ask_of(claim, *shape);
+    running_.add(runs);
+  }
   grown(spot.node);
   say({claim.id, Verdict::Resized, Reason::None, claim.reservation, 0, spot});
   return {};
@@ -324,6 +357,12 @@ Status Engine::on(const Timer& event) {
   at(event.now_ms);
   while (!reserved_.empty() && claims_[reserved_.front()].deadline_ms <= now_ms_) {
     take_back(reserved_.front(), Reason::BindTimeout);
+  }
+  for (const Handovers::Key key : handovers_.overdue(now_ms_)) {
+    const ClaimSlot slot = claims_.find(key);
+    spare(*handovers_.cancel(cluster_, key));
+    end_promise(slot);
+    enter(slot);
   }
   for (ClaimSlot slot = resting_.front(); slot != kNoSlot;) {
     Claim& claim = claims_[slot];
@@ -377,7 +416,7 @@ void Engine::retry() {
     if (attempt.choice) {
       waiting_.erase(claims_, slot);
       reserve(slot, *attempt.choice);
-    } else {
+    } else if (attempt.bar != PendingClass::Bar::NoRoom || !seek_victims(slot)) {
       waiting_.set_bar(best, attempt.bar, attempt.reason, now_ms_);
     }
   }

@@ -11,7 +11,8 @@ Eligible::Eligible(const RunningClaims& running, Queues* queues, const Preemptor
       now_ms_(now_ms),
       stopped_(running.index_limit()) {
   if (queues_ == nullptr) return;
-  may_reclaim_ = queues_->may_reclaim(preemptor.queue, preemptor.ask);
+  // Without a queue there is no fair share to claim.
+  may_reclaim_ = preemptor.queue != kRootQueue && queues_->may_reclaim(preemptor.queue, preemptor.ask);
   queue_over_.assign(queues_->size(), -1);
   queue_share_.assign(queues_->size(), 0);
   lost_.assign(queues_->size(), Amounts{});

@@ -30,7 +30,10 @@ Handovers::Result Handovers::victim_gone(Cluster& cluster, ClaimId victim) {
   }
   victim_of_.erase(owner);
   if (++handover.gone < handover.victims.size()) return result;
-  for (const Held& held : handover.victims) cluster.give(held.spot, held.shape);
+  for (const Held& held : handover.victims) {
+    cluster.give(held.spot, held.shape);
+    result.freed.push_back(held.spot.node);
+  }
   result.promises = std::move(handover.promises);
   handovers_.erase(result.key);
   const Cluster::Mark mark = cluster.mark();
@@ -47,18 +50,21 @@ Handovers::Result Handovers::victim_gone(Cluster& cluster, ClaimId victim) {
   return result;
 }
 
-bool Handovers::cancel(Cluster& cluster, Key key) {
+std::optional<Handovers::Cancelled> Handovers::cancel(Cluster& cluster, Key key) {
   const auto found = handovers_.find(key);
-  if (found == handovers_.end()) return false;
+  if (found == handovers_.end()) return std::nullopt;
+  Cancelled cancelled;
   for (const Held& held : found->second.victims) {
     if (held.gone) {
       cluster.give(held.spot, held.shape);
+      cancelled.freed.push_back(held.spot.node);
     } else {
       victim_of_.erase(held.claim);
+      cancelled.spared.push_back(held.claim);
     }
   }
   handovers_.erase(found);
-  return true;
+  return cancelled;
 }
 
 std::vector<Handovers::Key> Handovers::overdue(int64_t now_ms) const {
@@ -68,6 +74,16 @@ std::vector<Handovers::Key> Handovers::overdue(int64_t now_ms) const {
   }
   std::ranges::sort(keys);
   return keys;
+}
+
+std::vector<Promise> Handovers::held() const {
+  std::vector<Promise> all;
+  for (const auto& entry : handovers_) {
+    for (const Held& held : entry.second.victims) {
+      if (held.gone) all.push_back({held.claim, held.shape, held.spot});
+    }
+  }
+  return all;
 }
 
 }  // namespace tweendeck::placement

@@ -51,17 +51,24 @@ class Handovers {
     Step step = Step::Waiting;
     Key key = 0;
     std::vector<Promise> promises;  // unless Waiting
+    std::vector<NodeIndex> freed;   // unless Waiting: nodes that may have more room now
   };
   Result victim_gone(Cluster& cluster, ClaimId victim);
 
   // The preemptor does not want it any more, or it took too long. What gone
   // victims held becomes free; victims that still run are victims no more.
-  // False when unknown.
-  bool cancel(Cluster& cluster, Key key);
+  // Nothing when unknown.
+  struct Cancelled {
+    std::vector<NodeIndex> freed;  // nodes that may have more room now
+    std::vector<ClaimId> spared;   // who runs on
+  };
+  std::optional<Cancelled> cancel(Cluster& cluster, Key key);
   // Keys whose victims have not gone in time, in order.
   std::vector<Key> overdue(int64_t now_ms) const;
 
   size_t size() const { return handovers_.size(); }
+  // What victims that are gone still hold, in no meaningful order.
+  std::vector<Promise> held() const;
 
  private:
   struct Held {
