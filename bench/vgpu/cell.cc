@@ -32,7 +32,8 @@ constexpr unsigned kWallLimitS = 120;  // a cell that hangs ends its process, an
 constexpr unsigned kBlocksPerSm = 8;   // of 256 threads: what an SM holds
 constexpr uint64_t kSliceMemoryBytes = 16ull << 30;
 constexpr uint64_t kNodeRank = 0;
-constexpr uint64_t kStartNs = 10 * kMs;  // tenants begin then: a page takes time 0 for never
+constexpr uint64_t kStartNs =
+    500 * kMs;  // tenants begin then: a node and a driver's sampling were there before
 
 // Of a cell only one process runs at a time, so handing over within a CPU is the cheapest. Ends with the
 // cell.
@@ -176,23 +177,17 @@ double percent(const Looks& looks, size_t slice, uint64_t from_ns, uint64_t to_n
   return 100.0 * static_cast<double>(busy) / static_cast<double>(to_ns - from_ns);
 }
 
-// The owner has come back: when its first work must have begun, and when it must have its floor.
-struct Promise {
-  uint64_t started_ns;
-  uint64_t floor_from_ns;
-};
-Promise promise_of(const Cell& cell) {
-  return {kReturnNs + std::max(kBorrowerQueueNs, cell.unit_ns()) + 1,
-          kReturnNs + std::max(kControlPeriodNs, cell.unit_ns())};
+// The owner has come back: when its first work must have begun.
+uint64_t started_by_ns(const Cell& cell) {
+  return kReturnNs + std::max(kBorrowerQueueNs, cell.unit_ns()) + 1;
 }
 
 Looks moments_of(const Cell& cell) {
   Looks looks;
   for (uint64_t end = kWindowNs; end <= kRunNs; end += kWindowNs) looks[end];
   if (!cell.borrow) return looks;
-  const Promise promise = promise_of(cell);
-  for (const uint64_t at : {promise.started_ns, promise.floor_from_ns, promise.floor_from_ns + kWindowNs})
-    looks[at];
+  const uint64_t floor_from = floor_from_ns(cell);
+  for (const uint64_t at : {started_by_ns(cell), floor_from, floor_from + kWindowNs}) looks[at];
   return looks;
 }
 
@@ -207,12 +202,12 @@ CellResult summarise(const Cell& cell, const Looks& looks) {
   }
   if (!cell.borrow) return result;
   const size_t owner = cell.caps.size() - 1;
-  const Promise promise = promise_of(cell);
+  const uint64_t floor_from = floor_from_ns(cell);
   BorrowResult& borrow = result.borrow.emplace();
   for (size_t i = 0; i < owner; ++i) borrow.lent_percent += percent(looks, i, kLentFromNs, kReturnNs);
-  borrow.started_in_time = looks.at(promise.started_ns)[owner] > 0;
-  borrow.first_percent = percent(looks, owner, promise.floor_from_ns, promise.floor_from_ns + kWindowNs);
-  borrow.rest_percent = percent(looks, owner, promise.floor_from_ns, kRunNs);
+  borrow.started_in_time = looks.at(started_by_ns(cell))[owner] > 0;
+  borrow.first_percent = percent(looks, owner, floor_from, floor_from + kWindowNs);
+  borrow.rest_percent = percent(looks, owner, floor_from + kWindowNs, kRunNs);
   return result;
 }
 

@@ -7,6 +7,7 @@
 // half of the SMs. The same cell gives the same figures on every machine. One cell at a time in a process.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <expected>
 #include <optional>
@@ -44,6 +45,10 @@ struct Cell {
   std::string text() const;
   uint64_t unit_ns() const;  // longest unit of work: a kernel or a graph
 };
+// From then on an owner that came back has its floor.
+inline uint64_t floor_from_ns(const Cell& cell) {
+  return kReturnNs + std::max(kControlPeriodNs, cell.unit_ns());
+}
 std::expected<Cell, std::string> parse_cell(std::string_view text);
 
 struct SliceResult {
@@ -55,7 +60,7 @@ struct BorrowResult {
   double lent_percent = 0;       // what the borrowers had of the device before the owner came back
   bool started_in_time = false;  // the owner's first work
   double first_percent = 0;      // what the owner had in the first window from when it must have its floor
-  double rest_percent = 0;       // ... and from then to the end
+  double rest_percent = 0;       // ... and after that window to the end
 };
 
 struct CellResult {

@@ -110,7 +110,7 @@ uint64_t Cell::unit_ns() const {
 
 namespace {
 
-std::string borrow_misses(const BorrowResult& got, double floor, double window_points) {
+std::string borrow_misses(const BorrowResult& got, double floor, double window_points, double rest_points) {
   std::string out;
   char line[160];
   const auto add = [&](const char* format, double value) {
@@ -120,7 +120,7 @@ std::string borrow_misses(const BorrowResult& got, double floor, double window_p
   if (got.lent_percent < kLentPercent) add("lent %.1f", got.lent_percent);
   if (!got.started_in_time) add("the owner's first work had to wait (floor %.0f)", floor);
   if (got.first_percent < floor - window_points) add("back in the first window: %.1f", got.first_percent);
-  if (got.rest_percent < floor - kMeanPoints) add("back: mean %.2f", got.rest_percent);
+  if (got.rest_percent < floor - rest_points) add("back: mean %.2f", got.rest_percent);
   return out;
 }
 
@@ -133,7 +133,10 @@ std::string CellResult::misses(const Cell& cell) const {
   const auto allowed = [&](double points, uint64_t stretch_ns) {
     return std::max(points, 100.0 * static_cast<double>(cell.unit_ns()) / static_cast<double>(stretch_ns));
   };
-  if (borrow) return borrow_misses(*borrow, cell.caps.back(), allowed(kWindowPoints, kWindowNs));
+  if (borrow) {
+    return borrow_misses(*borrow, cell.caps.back(), allowed(kWindowPoints, kWindowNs),
+                         allowed(kMeanPoints, kRunNs - kWindowNs - floor_from_ns(cell)));
+  }
   for (size_t i = 0; i < slices.size(); ++i) {
     const double cap = cell.caps[i];
     const SliceResult& slice = slices[i];

@@ -1,4 +1,4 @@
-// The pairwise subset of the accuracy matrix for slices alone on a device, each cell a test of its own.
+// The pairwise subset of the accuracy matrix, each cell a test of its own.
 #include "bench/vgpu/matrix.h"
 
 #include <gtest/gtest.h>
@@ -25,7 +25,10 @@ std::string test_name(const ::testing::TestParamInfo<Cell>& info) {
   return name;
 }
 
-INSTANTIATE_TEST_SUITE_P(Pairwise, Accuracy, ::testing::ValuesIn(pairwise_cells(Group::Alone)), test_name);
+INSTANTIATE_TEST_SUITE_P(Alone, Accuracy, ::testing::ValuesIn(pairwise_cells(Group::Alone)), test_name);
+INSTANTIATE_TEST_SUITE_P(Tenants, Accuracy, ::testing::ValuesIn(pairwise_cells(Group::Tenants)), test_name);
+INSTANTIATE_TEST_SUITE_P(Borrowing, Accuracy, ::testing::ValuesIn(pairwise_cells(Group::Borrowing)),
+                         test_name);
 
 TEST(Cell, TextAndBack) {
   for (const Group group : kGroups) {
@@ -46,6 +49,15 @@ TEST(CellResult, JudgesMeansAndWindows) {
   EXPECT_EQ((CellResult{.slices = {{30, {49, 11}}}}.misses(cell)), "");
   EXPECT_NE((CellResult{.slices = {{30, {51, 30}}}}.misses(cell)), "");
   EXPECT_NE((CellResult{.slices = {{27.9, {30}}}}.misses(cell)), "");
+  const Cell lent{.caps = {10, 90}, .kernel_ns = 50 * kMs, .borrow = true};
+  const auto back = [&](double first, double rest) {
+    const BorrowResult got{
+        .lent_percent = 99, .started_in_time = true, .first_percent = first, .rest_percent = rest};
+    return CellResult{.slices = {}, .borrow = got}.misses(lent);
+  };
+  EXPECT_EQ(back(70.1, 88.1), "");
+  EXPECT_NE(back(69.9, 90), "");
+  EXPECT_NE(back(90, 87.9), "");
   const Cell two{.caps = {30, 70}};
   EXPECT_EQ((CellResult{.slices = {{31, {60}}, {69, {40}}}}.misses(two)), "");
   EXPECT_NE((CellResult{.slices = {{31, {31}}, {67.5, {67}}}}.misses(two)), "");

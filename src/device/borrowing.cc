@@ -64,10 +64,13 @@ void Borrowing::observe(Nanos now, const SliceActivity& slice, Seen& seen) const
   const bool used = known && slice.charged_ns > seen.charged_ns;
   seen.wants_more = !slice.paused && (slice.waiting || (known && slice.throttled_ns > seen.throttled_ns));
   const double floor = std::min(slice.floor_permille, kWholePermille);
+  // A long kernel is charged when it has ended: until then its slice uses what it can.
+  const bool at_work = slice.last_active >= now;
+  const bool all_the_time = at_work && seen.at_work && !used;
   if (known) {
-    const double now_permille =
-        static_cast<double>(slice.charged_ns - seen.charged_ns) / elapsed * kWholePermille;
-    seen.use += (now_permille - seen.use) * (1 - std::exp(-elapsed / kSmoothing));
+    const double charged = static_cast<double>(slice.charged_ns - seen.charged_ns) / elapsed * kWholePermille;
+    seen.use +=
+        ((all_the_time ? kWholePermille : charged) - seen.use) * (1 - std::exp(-elapsed / kSmoothing));
   }
   seen.active_at = used || seen.wants_more ? now : std::max(seen.active_at, slice.last_active);
   const bool was_active = seen.active;
@@ -83,6 +86,7 @@ void Borrowing::observe(Nanos now, const SliceActivity& slice, Seen& seen) const
     seen.reserve = std::min(floor, needed + (seen.reserve - needed) * std::exp(-elapsed / kShrinking));
   }
   seen.at = now;
+  seen.at_work = at_work;
   seen.charged_ns = slice.charged_ns;
   seen.throttled_ns = slice.throttled_ns;
 }

@@ -73,8 +73,9 @@ class Borrowing {
     Nanos whole_at = 0;  // when all of the floor was last needed, or thought to be
     uint64_t charged_ns = 0;
     uint64_t throttled_ns = 0;
-    double use = 0;      // permille, smoothed
-    double reserve = 0;  // permille of the whole
+    bool at_work = false;  // had work queued at that time
+    double use = 0;        // permille, smoothed
+    double reserve = 0;    // permille of the whole
     bool active = false;
     bool wants_more = false;
   };

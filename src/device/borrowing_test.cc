@@ -82,6 +82,17 @@ TEST(Borrowing, AnOwnerThatBorrowersSlowDownIsNotTakenForOneThatWantsLittle) {
   EXPECT_LE(bench.round()[0].effective_permille, 300u);
 }
 
+TEST(Borrowing, AnOwnerWhoseLongKernelRunsNeedsItsFloorBeforeItIsCharged) {
+  Bench bench({made(100, 1000), made(900, 1000)});
+  bench.want(0, 1000);
+  bench.rounds(500 * kMillisecond);
+  for (int i = 0; i < 60; ++i) {
+    bench.slice(1).last_active = kSecond * 1000;
+    EXPECT_EQ(bench.round()[1].reserve_permille, 900u) << i;
+    EXPECT_LE(bench.round()[0].effective_permille, 100u) << i;
+  }
+}
+
 TEST(Borrowing, WhatAnOwnerDoesNotNeedIsLentAndTakenBackWhenItNeedsIt) {
   Bench bench({made(300, 1000), made(700, 1000)});
   bench.want(0, 1000);

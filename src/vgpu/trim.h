@@ -68,7 +68,9 @@ inline int64_t take_feedback(tw_vgpu_device_usage& shared, const tw_vgpu_feedbac
   // The sums go on through periods without others, as long as those are some: an edge's error would stay otherwise.
   const uint64_t others_ns = tw_vgpu_load(&shared.others_ns);
   const bool goes_on = others_ns != 0 && now_ns <= others_ns + kFeedbackMaxAgeNs;
-  if (!goes_on || tw_vgpu_load(&shared.trim_permille) == 0) {
+  // The first period of all has no edge before it.
+  const bool begins = tw_vgpu_load(&shared.trim_permille) == 0 && seen != 0;
+  if (!goes_on || begins) {
     tw_vgpu_store(&shared.window_busy_ns, 0);
     tw_vgpu_store(&shared.window_estimated_ns, 0);
     tw_vgpu_store(&shared.drift_ns, 0);

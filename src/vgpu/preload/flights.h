@@ -84,6 +84,13 @@ struct InFlight {
   bool full = false;
   uint64_t oldest_since_ns = 0;
   uint64_t oldest_work_ns = 0;
+
+  // What the device may have done of it: all, but not more than there was time for.
+  uint64_t done_ns(uint64_t now_ns) const {
+    if (count == 0 || now_ns < oldest_since_ns) return 0;
+    const uint64_t elapsed = now_ns - oldest_since_ns;
+    return unlearned || work_ns > elapsed ? elapsed : work_ns;
+  }
 };
 InFlight in_flight(Lane& lane);
 

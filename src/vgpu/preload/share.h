@@ -35,8 +35,8 @@ uint64_t peers_until(uint32_t device);
 // tenants.
 uint64_t credit_ns(uint32_t device, uint64_t now_ns);
 
-// Takes in what the node measured since, and gives back or charges what that shows. `in_flight_ns`: launched by this
-// process and not settled.
+// Takes in what the node measured since, and gives back or charges what that shows. `in_flight_ns`: done
+// for this process, maybe, but not settled.
 void follow_node(uint32_t device, uint64_t now_ns, const Share& share, uint64_t in_flight_ns);
 
 // What was taken from the bucket and what it should have been. `estimated_ns` is before the trim;

@@ -13,7 +13,8 @@ namespace tweendeck::vgpu {
 namespace {
 
 constexpr uint64_t kPausedSleepNs = 1'000'000;
-constexpr uint64_t kLeastSleepNs = 50'000;  // for the share; what accrues meanwhile is not lost
+constexpr uint64_t kLeastSleepNs = 200'000;  // for the share; what accrues meanwhile is not lost
+constexpr uint64_t kShareSleepDivisor = 8;
 // For work that should be done by now: at least so long, and a part of the time that was waited already.
 constexpr uint64_t kFlightSleepNs = 20'000, kMostLateSleepNs = 500'000, kLateSleepDivisor = 32;
 constexpr uint64_t kWaitGapNs = 10'000'000;  // a wait this long after the last is a new one
@@ -71,6 +72,7 @@ struct Attempt {
   CUstream stream;
   uint64_t user;
   uint64_t flight_wait_ns = 0;
+  uint64_t share_wait_ns = 0;
   uint64_t turn = 0;
   uint64_t grant_ns = 0;
   bool peers = false;
@@ -164,7 +166,12 @@ bool try_grant(Attempt& attempt, const Share& share, const InFlight& flying, tw_
   bucket_rescale(bucket, &shared.share_permille, now_ns, share.permille);
   if (const uint64_t wait = bucket_wait_ns(bucket, now_ns)) {
     note_wait(shared, now_ns);
-    tw_vgpu_count(&shared.throttled_ns, sleep_from(now_ns, between(kLeastSleepNs, wait, kLongestSleepNs)));
+    // Where many wait for little at a time, who has not had its turn asks less often, and then gets more.
+    const uint64_t turn_ns = attempt.share_wait_ns / kShareSleepDivisor;
+    const uint64_t slept =
+        sleep_from(now_ns, between(kLeastSleepNs, wait < kLeastSleepNs ? turn_ns : wait, kLongestSleepNs));
+    attempt.share_wait_ns += slept;
+    tw_vgpu_count(&shared.throttled_ns, slept);
     return false;
   }
   const uint64_t peers = peers_queued_ns(attempt.device, now_ns);
@@ -173,7 +180,11 @@ bool try_grant(Attempt& attempt, const Share& share, const InFlight& flying, tw_
   const uint64_t unit = attempt.duration.mean_ns;
   if (most > 0 && unit == 0 && attempt.turn == 0) attempt.turn = take_turn(attempt.device, now_ns);
   if (most == 0 || (unit == 0 && attempt.turn == 0 && attempt.flight_wait_ns <= TW_VGPU_TURN_MAX_NS)) {
-    attempt.flight_wait_ns += sleep_from(now_ns, sleep_for_room(attempt, share, flying, peers, now_ns));
+    const uint64_t sleep_ns = sleep_for_room(attempt, share, flying, peers, now_ns);
+    // Whatever was expected of it, it is still there.
+    uint64_t* until = &usage()->books[attempt.device][books().slot()].queued_until_ns;
+    if (flying.count > 0 && tw_vgpu_load(until) < now_ns + sleep_ns) tw_vgpu_store(until, now_ns + sleep_ns);
+    attempt.flight_wait_ns += sleep_from(now_ns, sleep_ns);
     return false;
   }
   // Sizes vary, so that no kernel of a repeating sequence is always or never the measured one.
@@ -206,7 +217,7 @@ void get_grant(Attempt& attempt) {
     if (held(share, shared, now, yielded_ns)) continue;
     if (attempt.lane) harvest(*attempt.lane);
     const InFlight flying = attempt.lane ? in_flight(*attempt.lane) : InFlight{};
-    follow_node(attempt.device, now, share, flying.work_ns);
+    follow_node(attempt.device, now, share, flying.done_ns(now));
     attempt.duration = g_durations.find(attempt.key);
     attempt.record.limited = share.limited;
     if (!share.limited) {

@@ -16,7 +16,7 @@ UtilizationAccount::Round UtilizationAccount::add(const std::vector<Utilization>
   uint64_t newest = last_us_;
   for (const Utilization& sample : samples) newest = std::max(newest, sample.time_us);
   const uint64_t period_ns =
-      last_us_ == 0 ? 0
+      last_us_ == 0 ? static_cast<uint64_t>(kUsualPeriod)
                     : std::min<uint64_t>((newest - last_us_) * 1000, static_cast<uint64_t>(kLongestPeriod));
   for (const Utilization& sample : samples) {
     round.busy_ns[sample.pid] += period_ns * sample.percent / 100;
@@ -45,9 +45,11 @@ std::set<uint32_t> Feedback::members(const std::string& slice_id) {
   return pids;
 }
 
-void Feedback::publish(const std::string& slice_id, const UtilizationAccount::Round& round, Nanos now) {
+void Feedback::publish(const std::string& slice_id, const UtilizationAccount::Round& round, bool is_first,
+                       Nanos now) {
   const Result<tw_vgpu_feedback> before = pages_.feedback(slice_id);
-  if (!before) return;  // the slice was removed meanwhile
+  if (!before) return;                            // the slice was removed meanwhile
+  if (is_first && before->sequence != 0) return;  // a node before this one may have told it of this sample
   tw_vgpu_feedback next = *before;
   uint32_t own_percent = 0;
   for (const uint32_t pid : members(slice_id)) {
@@ -78,11 +80,10 @@ void Feedback::round(Nanos now) {
     // Without a measurement the library goes by its own; that is conservative for the tenant.
     if (!samples) continue;
     const UtilizationAccount::Round measured = account.add(*samples);
-    if (!samples->empty() && seen_us == 0) continue;  // the first sample has no known period
     if (observer_ && !samples->empty()) observer_(uuid, measured);
     for (const std::string& slice_id : slice_ids) {
       if (!samples->empty())
-        publish(slice_id, measured, now);
+        publish(slice_id, measured, seen_us == 0, now);
       else
         members(slice_id);
     }

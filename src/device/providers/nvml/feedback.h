@@ -24,8 +24,9 @@ bool is_alive(Owner owner);
 // Turns samples into cumulative busy time. Pure; one per device.
 class UtilizationAccount {
  public:
-  // A sample's period is not told; it is the time since the one before, within reason.
+  // A sample's period is not told; it is the time since the one before, within reason, and of the first the usual one.
   static constexpr Nanos kLongestPeriod = 250 * kMillisecond;
+  static constexpr Nanos kUsualPeriod = kSecond / 6;  // of data-centre cards
 
   struct Round {
     std::map<uint32_t, uint64_t> busy_ns;  // by pid, in this round
@@ -54,7 +55,7 @@ class Feedback {
 
  private:
   std::set<uint32_t> members(const std::string& slice_id);
-  void publish(const std::string& slice_id, const UtilizationAccount::Round& round, Nanos now);
+  void publish(const std::string& slice_id, const UtilizationAccount::Round& round, bool is_first, Nanos now);
 
   SlicePages pages_;
   Measure measure_;

@@ -14,7 +14,9 @@ namespace {
 
 TEST(UtilizationAccount, PercentOfThePeriodSinceTheSampleBefore) {
   UtilizationAccount account;
-  EXPECT_EQ(account.add({{7, 50, 1'000'000}}).busy_ns[7], 0u) << "its period is not known";
+  EXPECT_EQ(account.add({{7, 50, 1'000'000}}).busy_ns[7],
+            static_cast<uint64_t>(UtilizationAccount::kUsualPeriod) / 2)
+      << "its period is not known";
   const auto round = account.add({{7, 50, 1'200'000}, {8, 10, 1'200'000}});
   EXPECT_EQ(round.busy_ns.at(7), 100'000'000u);
   EXPECT_EQ(round.busy_ns.at(8), 20'000'000u);
