@@ -36,7 +36,9 @@
 namespace {
 
 constexpr int kRounds = 4000;
+constexpr double kLongestNs = 20e9;  // fewer rounds on a machine that has much else to do
 constexpr size_t kQuietPart = 8;
+constexpr int kSpins = 2000;
 constexpr uint64_t kBytes = 4096;
 constexpr uint32_t kRandomBatch = 1024;
 constexpr uint32_t kLaunchBatch = 20'000;
@@ -134,7 +136,8 @@ void report(const std::vector<double>& bare_ns, const std::vector<double>& ours_
 std::vector<std::vector<double>> take_turns(const std::vector<Batch>& sides, uint32_t calls) {
   std::vector<std::vector<double>> all(sides.size());
   for (const Batch& side : sides) side(calls);
-  for (int round = 0; round < kRounds; ++round) {
+  const double until = now_ns() + kLongestNs;
+  for (int round = 0; round < kRounds && now_ns() < until; ++round) {
     for (size_t i = 0; i < sides.size(); ++i) all[i].push_back(timed(sides[i], calls));
   }
   return all;
@@ -156,12 +159,15 @@ Batch launches(Launch* launch) {
   };
 }
 
-// All threads measure the same side at the same time: a spin barrier holds them together.
+// All threads measure the same side at the same time: a barrier holds them together, which seldom sleeps.
 int compare_threads(uint32_t threads, const Batch& without, const Batch& with, uint32_t calls) {
   std::atomic<uint32_t> arrived = 0;
+  std::atomic<bool> late = false;
+  const double until = now_ns() + kLongestNs;
   const auto meet = [&](uint32_t turn) {
     ++arrived;
-    while (arrived < turn * threads) {
+    for (int spins = 0; arrived < turn * threads; ++spins) {
+      if (spins > kSpins) std::this_thread::yield();
     }
   };
   std::vector<std::vector<double>> bare_ns(threads), ours_ns(threads);
@@ -171,7 +177,9 @@ int compare_threads(uint32_t threads, const Batch& without, const Batch& with, u
       uint32_t turn = 0;
       timed(with, calls);
       for (int round = 0; round < kRounds; ++round) {
+        if (me == 0) late = now_ns() > until;
         meet(++turn);
+        if (late) break;
         bare_ns[me].push_back(timed(without, calls));
         meet(++turn);
         ours_ns[me].push_back(timed(with, calls));
