@@ -16,7 +16,7 @@ namespace {
 
 TEST(Reason, NamesAreUniqueAndRoundTrip) {
   std::set<std::string_view> names;
-  for (size_t i = 0; i < reason_count(); ++i) {
+  for (size_t i = 0; i < kReasonCount; ++i) {
     Reason reason = static_cast<Reason>(i);
     EXPECT_TRUE(names.insert(to_string(reason)).second) << to_string(reason);
     EXPECT_EQ(parse_reason(to_string(reason)), reason);

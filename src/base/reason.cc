@@ -36,10 +36,6 @@ int http_status(Reason reason) {
 ExitCode exit_code(Reason reason) {
   return entry(reason).exit;
 }
-size_t reason_count() {
-  return kEntries.size();
-}
-
 std::optional<Reason> parse_reason(std::string_view name) {
   for (size_t i = 0; i < kEntries.size(); ++i) {
     if (kEntries[i].name == name) return static_cast<Reason>(i);

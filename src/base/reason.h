@@ -4,6 +4,7 @@
 // so that a user can search one word everywhere. Pure data; safe from any thread.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string_view>
@@ -15,6 +16,11 @@ enum class Reason : uint16_t {
 #include "base/reason.def"
 #undef TW_REASON
 };
+inline constexpr size_t kReasonCount = 0
+#define TW_REASON(name, exit_class, http, text) +1
+#include "base/reason.def"
+#undef TW_REASON
+    ;
 
 // Exit codes of every command, documented in docs/reference/exit-codes.md.
 enum class ExitCode : int {
@@ -33,6 +39,5 @@ std::string_view describe(Reason reason);   // one sentence for a person
 int http_status(Reason reason);             // the status an HTTP answer for it carries
 ExitCode exit_code(Reason reason);          // what a command that failed for it returns
 std::optional<Reason> parse_reason(std::string_view name);
-size_t reason_count();
 
 }  // namespace tweendeck

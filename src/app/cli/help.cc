@@ -205,7 +205,7 @@ std::string exit_code_reference() {
       "interrupted with Ctrl-C returns 130.\n\n| code | meaning | reasons |\n|---|---|---|\n";
   for (const Row& row : kRows) {
     std::vector<std::string_view> reasons;
-    for (size_t i = 0; i < reason_count(); ++i) {
+    for (size_t i = 0; i < kReasonCount; ++i) {
       if (exit_code(static_cast<Reason>(i)) == row.code) reasons.push_back(to_string(static_cast<Reason>(i)));
     }
     out +=
@@ -221,7 +221,7 @@ std::string reason_reference() {
       "labels, JSON and\n"
       "`tweendeck why` use the same words. Names are never changed, only added.\n\n"
       "| reason | means | exit code | HTTP status |\n|---|---|---|---|\n";
-  for (size_t i = 0; i < reason_count(); ++i) {
+  for (size_t i = 0; i < kReasonCount; ++i) {
     auto reason = static_cast<Reason>(i);
     out += fmt::format("| `{}` | {} | {} | {} |\n", to_string(reason), describe(reason),
                        static_cast<int>(exit_code(reason)), http_status(reason));

@@ -33,7 +33,7 @@ TEST(Help, NamesEveryVisibleFlagWithItsDefault) {
 TEST(Reference, EveryReasonIsListed) {
   std::string page = reason_reference();
   std::string codes = exit_code_reference();
-  for (size_t i = 0; i < reason_count(); ++i) {
+  for (size_t i = 0; i < kReasonCount; ++i) {
     EXPECT_THAT(page, HasSubstr(std::string(to_string(static_cast<Reason>(i)))));
     EXPECT_THAT(codes, HasSubstr(std::string(to_string(static_cast<Reason>(i)))));
   }
