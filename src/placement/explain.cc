@@ -84,6 +84,8 @@ std::string explain(const Refusal& refusal, const Claim& claim) {
   if (!refusal.reasons.empty() && refusal.reasons.front().devices == 0) {  // not about any one device
     const Reason reason = refusal.reasons.front().reason;
     if (reason == Reason::NoDevices) return text + ": NoDevices (there is no device at all)";
+    if (reason == Reason::InvalidArgument)
+      return text + ": InvalidArgument (it asks for neither memory nor compute)";
     return text + ": " + std::string(to_string(reason)) + " (at most " + std::to_string(kMaxClaimSlices) +
            " slices per claim)";
   }

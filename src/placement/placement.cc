@@ -1,90 +1,66 @@
 #include "placement/placement.h"
 
 #include <algorithm>
-#include <map>
-#include <tuple>
 
-#include "placement/nearest.h"
-#include "placement/room.h"
+#include "placement/cluster/broken.h"
+#include "placement/machine_book.h"
+#include "placement/policy/make_policy.h"
+#include "placement/refusal.h"
 
 namespace tweendeck::placement {
 namespace {
 
-// How full the device would be with one more slice, in 1/1024 of its scarcer resource.
-uint64_t fill(const Room& room, const Claim& claim) {
-  const uint64_t memory =
-      (room.used_memory + claim.share.memory_bytes) / (room.device->memory_bytes / 1024 + 1);
-  const uint64_t compute = (room.used_compute + claim.share.compute_percent) * 1024 / 100;
-  return std::max(memory, compute);
-}
-
-// The smallest rank is taken; the first device wins a tie.
-std::tuple<uint64_t, uint64_t> rank(const Room& room, const Claim& claim) {
-  if (claim.spread == Spread::Pack) return {0, UINT64_MAX - fill(room, claim)};
-  return {room.own_slices, fill(room, claim)};
-}
-
-Room* best_room(std::vector<Room>& rooms, const Claim& claim) {
-  Room* best = nullptr;
-  for (Room& room : rooms) {
-    if (slots(room, claim, 1) == 0) continue;
-    if (best == nullptr || rank(room, claim) < rank(*best, claim)) best = &room;
+// Devices that the next slice may go to: with Spread those with the fewest slices of the deployment.
+std::vector<bool> candidates(const MachineClaim& claim, const std::vector<uint32_t>& own) {
+  const Cluster& cluster = claim.book.cluster;
+  std::vector<bool> open(own.size());
+  uint32_t fewest = UINT32_MAX;
+  for (NodeIndex node = 0; node < own.size(); ++node) {
+    open[node] = !(claim.claim.distinct_devices && own[node] > 0) && cluster.fits(node, claim.shape);
+    if (open[node]) fewest = std::min(fewest, own[node]);
   }
-  return best;
+  if (claim.claim.spread == Spread::Pack) return open;
+  for (NodeIndex node = 0; node < own.size(); ++node) open[node] = open[node] && own[node] == fewest;
+  return open;
 }
 
-Reason refusal_reason(const Room& room, const Claim& claim) {
-  if (room.barrier != Reason::None) return room.barrier;
-  if (claim.distinct_devices && room.own_slices > 0) return Reason::DeviceAlreadyUsed;
-  if (room.free_memory() < claim.share.memory_bytes) return Reason::InsufficientMemory;
-  return Reason::InsufficientCompute;
+std::vector<std::string> choose(MachineClaim& claim) {
+  const Result<std::unique_ptr<Policy>> policy =
+      make_policy({.name = claim.claim.spread == Spread::Pack ? "binpack" : "spread", .weights = {}});
+  if (!policy) broken("a policy of the machine is gone");
+  Cluster& cluster = claim.book.cluster;
+  std::vector<uint32_t> own = claim.own_slices;
+  std::vector<std::string> device_ids;
+  for (uint32_t i = 0; i < claim.claim.count; ++i) {
+    const std::vector<bool> open = candidates(claim, own);
+    const std::optional<Choice> choice = (*policy)->choose(cluster, claim.shape, {&open, nullptr});
+    if (!choice) broken("a policy found no place where slots were counted");
+    cluster.take(choice->spot, claim.shape);
+    ++own[choice->spot.node];
+    device_ids.push_back(claim.snapshot.devices[choice->spot.node].id);
+  }
+  return device_ids;
 }
 
-Refusal refuse(const Snapshot& snapshot, const std::vector<Room>& rooms, const Claim& claim,
-               uint32_t fitting) {
-  Refusal refusal;
-  refusal.fitting = fitting;
-  if (rooms.empty()) {
-    refusal.reasons.push_back({Reason::NoDevices, 0, {}});
-    return refusal;
-  }
-  std::vector<Room> filled = rooms;
-  std::vector<Reason> reasons;
-  std::map<Reason, ReasonCount> counts;
-  for (Room& room : filled) {
-    put(room, claim, slots(room, claim, claim.count));
-    const Reason reason = refusal_reason(room, claim);
-    reasons.push_back(reason);
-    ReasonCount& count = counts.try_emplace(reason, ReasonCount{reason, 0, {}}).first->second;
-    ++count.devices;
-    count.device_ids.push_back(room.device->id);
-  }
-  for (auto& [reason, count] : counts) refusal.reasons.push_back(std::move(count));
-  std::ranges::sort(refusal.reasons, [](const ReasonCount& a, const ReasonCount& b) {
-    return std::tie(b.devices, a.reason) < std::tie(a.devices, b.reason);
-  });
-  refusal.nearest = nearest_miss(snapshot, claim, rooms, filled, reasons);
-  return refusal;
+Decision refused(Reason reason) {
+  return {.device_ids = {}, .refusal = Refusal{.fitting = 0, .reasons = {{reason, 0, {}}}, .nearest = {}}};
 }
 
 }  // namespace
 
 Decision place(const Snapshot& snapshot, const Claim& claim) {
+  if (claim.count > kMaxClaimSlices) return refused(Reason::LimitExceeded);
+  if (claim.count == 0) return {};
+  MachineBook book = book_of(snapshot);
+  const Result<ShapeId> shape = book.cluster.shape_id(request_of(snapshot, claim));
+  if (!shape) return refused(shape.error().reason);
+  MachineClaim asked = machine_claim(snapshot, claim, book, *shape);
+  const uint32_t fitting = total_slots(book.cluster, *shape, asked.ranges, claim.count);
   Decision decision;
-  if (claim.count > kMaxClaimSlices) {
-    decision.refusal = Refusal{.fitting = 0, .reasons = {{Reason::LimitExceeded, 0, {}}}, .nearest = {}};
-    return decision;
-  }
-  std::vector<Room> rooms = rooms_for(snapshot, claim);
-  const uint32_t fitting = total_slots(rooms, claim, claim.count);
   if (fitting < claim.count) {
-    decision.refusal = refuse(snapshot, rooms, claim, fitting);
-    return decision;
-  }
-  for (uint32_t i = 0; i < claim.count; ++i) {
-    Room& room = *best_room(rooms, claim);
-    put(room, claim);
-    decision.device_ids.push_back(room.device->id);
+    decision.refusal = refuse(asked, fitting);
+  } else {
+    decision.device_ids = choose(asked);
   }
   return decision;
 }

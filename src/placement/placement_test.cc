@@ -71,7 +71,9 @@ TEST(Place, NoDeviceAndTooManySlices) {
             "needs 1 GiB and 5 % on 1 device: NoDevices (there is no device at all)");
   Snapshot s{{cpu("cpu0", kGiB)}, {}};
   EXPECT_EQ(place(s, claim(kMaxClaimSlices + 1, 0, 0)).refusal->reasons[0].reason, Reason::LimitExceeded);
-  EXPECT_EQ(place(s, claim(kMaxClaimSlices, 0, 0)).device_ids.size(), kMaxClaimSlices);
+  EXPECT_EQ(place(s, claim(kMaxClaimSlices, 1, 0)).device_ids.size(), kMaxClaimSlices);
+  EXPECT_EQ(explain(*place(s, claim(1, 0, 0)).refusal, claim(1, 0, 0)),
+            "needs 0 B and 0 % on 1 device: InvalidArgument (it asks for neither memory nor compute)");
   EXPECT_TRUE(place(s, claim(0, kGiB, 10)).placed());
 }
 

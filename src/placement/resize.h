@@ -1,4 +1,4 @@
-// Whether a held slice may get another share where it is. Pure; safe from any thread.
+// Whether a held slice may stay where it is, or get another share there. Pure; safe from any thread.
 #pragma once
 
 #include "base/result.h"
@@ -10,5 +10,9 @@ namespace tweendeck::placement {
 // (the slice or its device), InsufficientMemory, InsufficientCompute, DeviceUnhealthy (only for more than it
 // holds).
 Status check_resize(const Snapshot& snapshot, const std::string& slice_id, const Share& wanted);
+
+// Whether the device of a slice is there and still has what its slices hold: slices that were made before it went away or
+// shrank are not made again on what is not there. Errors: DeviceGone.
+Status check_holds(const Snapshot& snapshot, const Slice& slice);
 
 }  // namespace tweendeck::placement

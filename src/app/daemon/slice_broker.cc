@@ -19,26 +19,6 @@ const Device* device_of(const std::vector<Device>& devices, const std::string& i
   return found == devices.end() ? nullptr : &*found;
 }
 
-// Slices that were made before the device went away or shrank are not made again on what is not there.
-Status still_holds(const placement::Snapshot& now, const Slice& slice, const Device* device) {
-  if (device == nullptr) {
-    return fail(
-        Reason::DeviceGone, "the device " + slice.device_id + " of slice " + slice.id + " is gone",
-        "`tweendeck devices` lists what is there; stop the deployment and serve it again to place it anew");
-  }
-  uint64_t memory_bytes = 0, compute_percent = 0;
-  for (const Slice& each : now.slices) {
-    if (each.device_id != slice.device_id) continue;
-    memory_bytes += each.share.memory_bytes;
-    compute_percent += each.share.compute_percent;
-  }
-  if (memory_bytes <= device->memory_bytes && compute_percent <= 100) return {};
-  return fail(Reason::DeviceGone,
-              fmt::format("{} has {} now, its slices hold {} and {} %", device->id,
-                          format_bytes(device->memory_bytes), format_bytes(memory_bytes), compute_percent),
-              "stop a deployment there");
-}
-
 Result<std::string> choose(const placement::Snapshot& now, const Claim& claim) {
   placement::Decision decision = placement::place(now, claim);
   if (decision.placed()) return decision.device_ids.front();
@@ -120,8 +100,8 @@ Result<serving::SliceGrant> SliceBroker::acquire(const serving::DeploymentSpec& 
 }
 
 Result<serving::SliceGrant> SliceBroker::prepare(const placement::Snapshot& now, Slice slice) {
+  if (Status holds = placement::check_holds(now, slice); !holds) return fail(holds.error());
   const Device* device = device_of(now.devices, slice.device_id);
-  if (Status holds = still_holds(now, slice, device); !holds) return fail(holds.error());
   Result<device::Preparation> preparation = manager_.prepare(slice);
   if (!preparation) return fail(preparation.error());
   return grant_of(std::move(slice), *preparation, *device);

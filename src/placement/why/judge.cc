@@ -8,6 +8,9 @@
 namespace tweendeck::placement {
 namespace {
 
+// Of memory that a device would need to have besides its own; sums of 16 stay in 32 bits.
+constexpr uint64_t kMaxTimes = 100'000'000;
+
 uint32_t permille_of(uint64_t lack, uint64_t capacity) {
   if (capacity == 0) return kWholeCompute;
   const uint64_t coarse = capacity >> 40;  // keeps the product in 64 bits
@@ -63,9 +66,9 @@ Lack lack_of(const Cluster& cluster, NodeIndex index, uint32_t device, ShapeId s
   const uint32_t compute = exceeds ? kWholeCompute : node.compute_free[device];
   lack.what.memory_bytes = size.memory_bytes - std::min(size.memory_bytes, static_cast<uint64_t>(free));
   lack.what.compute_permille = size.compute_permille - std::min<uint32_t>(size.compute_permille, compute);
-  if (exceeds) {
-    lack.permille = kWholeCompute + permille_of(lack.what.memory_bytes,
-                                                std::max<uint64_t>(facts.memory_bytes, size.memory_bytes));
+  if (exceeds) {  // as many times the device as it would take
+    const uint64_t times = lack.what.memory_bytes / (facts.memory_bytes / kWholeCompute + 1);
+    lack.permille = static_cast<uint32_t>(std::min<uint64_t>(times, kMaxTimes));
     return lack;
   }
   const MemoryUnit unit = memory_unit(facts.memory_bytes);
@@ -107,6 +110,7 @@ uint32_t distance(Reason reason) {
     case Reason::DeviceCordoned:
       return 1;
     case Reason::MemoryExceedsDevice:
+    case Reason::ComputeExceedsDevice:
     case Reason::PartitionMismatch:
     case Reason::TooFewDevices:
       return 2;
