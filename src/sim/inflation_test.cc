@@ -47,16 +47,18 @@ TEST(Inflation, WhatBarsAPodIsCounted) {
       "model,0,0,1,1000,Z,LS\nfill,5000,600,1,1000,,LS\ngpu,0,0,1,10,,BE\ncpu,4000,0,0,0,,BE\n"
       "memory,0,500,0,0,,BE\n",
       nodes);
-  Inflation played = play("bestfit", nodes, pods, {0, 1}, {0, 1, 1, 2, 3, 4}).inflation;
-  EXPECT_THAT(played.refused, ElementsAre(1, 1, 1, 1));  // model, gpu, cpu, memory
-  EXPECT_EQ(played.refused_feasible, 0);
-  ASSERT_EQ(played.queues.size(), 2);
-  EXPECT_EQ(played.queues[0].arrived, 3);
-  EXPECT_EQ(played.queues[0].refused, 1);
-  EXPECT_EQ(played.queues[0].asked_milli, 3000);
-  EXPECT_EQ(played.queues[0].held_milli, 2000);
-  EXPECT_EQ(played.queues[1].refused, 3);
-  EXPECT_EQ(played.allocation.hundredths(150), 10'000);
+  for (std::string_view policy : {"bestfit", "binpack"}) {
+    Inflation played = play(policy, nodes, pods, {0, 1}, {0, 1, 1, 2, 3, 4}).inflation;
+    EXPECT_THAT(played.refused, ElementsAre(1, 1, 1, 1));  // model, gpu, cpu, memory
+    EXPECT_EQ(played.refused_feasible, 0);
+    ASSERT_EQ(played.queues.size(), 2);
+    EXPECT_EQ(played.queues[0].arrived, 3);
+    EXPECT_EQ(played.queues[0].refused, 1);
+    EXPECT_EQ(played.queues[0].asked_milli, 3000);
+    EXPECT_EQ(played.queues[0].held_milli, 2000);
+    EXPECT_EQ(played.queues[1].refused, 3);
+    EXPECT_EQ(played.allocation.hundredths(150), 10'000);
+  }
 }
 
 // Pods of 0.5 GPU only: a rest of 0.5 is of use, one below is lost.
