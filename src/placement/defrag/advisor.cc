@@ -14,9 +14,9 @@ namespace {
 
 using Index = RunningClaims::Index;
 
-constexpr size_t kCandidatesPerNode = 64;  // sets of claims remembered, the best ones
-constexpr size_t kExchangedAtOnce = 2;     // of a set, how many may change places with others
-constexpr size_t kTriplesUpTo = 24;        // claims on a node up to which sets of three are looked at
+constexpr size_t kCandidatesPerNode = 256;  // sets of claims remembered, the best ones
+constexpr size_t kExchangedAtOnce = 3;      // of a set, how many may change places with others
+constexpr size_t kTriplesUpTo = 24;         // claims on a node up to which sets of three are looked at
 
 // Stopping these claims of a node makes room for one of a wanted shape there.
 struct Candidate {
@@ -59,15 +59,18 @@ class Advisor {
     });
   }
 
-  // First whatever one move after the other does, then what takes exchanges.
+  // First whatever one move after the other does, then what takes exchanges; again as long as that makes new room.
   Advice run() {
     const Cluster::Mark mark = cluster_.mark();
     candidates_.resize(claims_.size());
     versions_.resize(claims_.size());
-    for (const bool exchanges : {false, true}) {
-      exchanges_ = exchanges;
-      for (NodeIndex n = 0; n < claims_.size(); ++n) look_at(n);
-      work_off();
+    for (size_t before = SIZE_MAX; before != advice_.proposals.size();) {
+      before = advice_.proposals.size();
+      for (const bool exchanges : {false, true}) {
+        exchanges_ = exchanges;
+        for (NodeIndex n = 0; n < claims_.size(); ++n) look_at(n);
+        work_off();
+      }
     }
     cluster_.undo_to(mark);
     return std::move(advice_);
@@ -264,7 +267,7 @@ class Advisor {
     Spot back;   // of the other
   };
 
-  // Another claim, not larger, whose place the claim can take, while it finds one itself: a claim that needs much CPU
+  // Another claim whose place the claim can take, while it finds one itself: a claim that needs much CPU
   // changes places with one that needs little, or 0.32 + 0.47 and 0.23 + 0.65 become 0.23 + 0.47 and 0.32 + 0.65.
   std::optional<Exchange> find_exchange(Index claim, NodeIndex node, const std::vector<Index>& leaving,
                                         const std::vector<Index>& moved) {
@@ -273,9 +276,7 @@ class Advisor {
     std::vector<ShapeId> partners;
     std::string key = std::to_string(shape);
     for (const auto& [partner, claims] : by_shape_) {
-      if (partner == shape || weight(partner) > weight(shape) ||
-          (stuck_.contains(partner) && !cluster_.fits(node, partner)))
-        continue;
+      if (partner == shape || (stuck_.contains(partner) && !cluster_.fits(node, partner))) continue;
       partners.push_back(partner);
       key += ' ' + std::to_string(partner);
     }
