@@ -41,7 +41,7 @@ struct Sums {  // of the devices of each row
 struct Ask {
   int16_t compute;
   int16_t memory;  // units, rounded up
-  int16_t scale;
+  uint16_t scale;
   bool rounded;
 };
 
@@ -55,8 +55,8 @@ void add_column(const int16_t* __restrict compute, const int16_t* __restrict mem
   for (size_t i = 0; i < rows; ++i) {
     const auto compute_lack = static_cast<int16_t>(ask.compute - compute[i]);
     const auto memory_lack = static_cast<int16_t>(ask.memory - memory[i]);
-    const auto memory_units = std::max<int16_t>(memory_lack, 0);
-    const auto memory_permille = static_cast<int16_t>(memory_units * ask.scale >> 16);
+    const auto memory_units = static_cast<uint16_t>(memory_lack > 0 ? memory_lack : 0);
+    const auto memory_permille = static_cast<int16_t>(static_cast<uint32_t>(memory_units) * ask.scale >> 16);
     const auto has_memory = static_cast<int16_t>(memory_lack <= 0);
     const auto fits = static_cast<int16_t>(compute_lack <= 0 ? has_memory : 0);
     fit[i] = static_cast<int16_t>(fit[i] + fits);
@@ -84,6 +84,15 @@ void order(int16_t* __restrict a, int16_t* __restrict b, size_t rows) {
 // The sum of the `wanted` smallest of the first `columns` lacks: of each row the smallest are brought to the front, or
 // the largest to the back, whichever are fewer.
 void add_up(Sums& sums, size_t columns, size_t wanted, size_t rows) {
+  int16_t* __restrict sum = sums.shortfall.data();
+  if (wanted == 1) {  // nearly every claim: without moving anything
+    sums.shortfall = sums.lacks[0];
+    for (size_t column = 1; column < columns; ++column) {
+      const int16_t* __restrict lack = sums.lacks[column].data();
+      for (size_t i = 0; i < rows; ++i) sum[i] = std::min(sum[i], lack[i]);
+    }
+    return;
+  }
   if (wanted <= columns - wanted) {
     for (size_t done = 0; done < wanted; ++done) {
       for (size_t i = columns - 1; i > done; --i) order(sums.lacks[i - 1].data(), sums.lacks[i].data(), rows);
@@ -93,11 +102,16 @@ void add_up(Sums& sums, size_t columns, size_t wanted, size_t rows) {
       for (size_t i = 1; i < done; ++i) order(sums.lacks[i - 1].data(), sums.lacks[i].data(), rows);
     }
   }
-  int16_t* __restrict sum = sums.shortfall.data();
   for (size_t column = 0; column < wanted; ++column) {
     const int16_t* __restrict lack = sums.lacks[column].data();
     for (size_t i = 0; i < rows; ++i) sum[i] = static_cast<int16_t>(sum[i] + lack[i]);
   }
+}
+
+NodeIndex lowest(const NodeIndex* nodes, size_t count) {
+  NodeIndex low = kNoNode;
+  for (size_t i = 0; i < count; ++i) low = std::min(low, nodes[i]);
+  return low;
 }
 
 struct Found {  // among the plain rows of a chunk
@@ -117,20 +131,37 @@ Found look(const int16_t* __restrict plain, const Sums& sums, int16_t wanted, si
   int16_t fewest = kNothing;
   for (size_t i = 0; i < rows; ++i) {
     const auto missing = static_cast<int16_t>(wanted - fit[i]);
-    const auto fails = static_cast<int16_t>(missing > 0 ? plain[i] & (unsure[i] - 1) & 1 : 0);
+    const auto fails = static_cast<int16_t>(static_cast<int16_t>(missing > 0) & plain[i] & (unsure[i] == 0));
     all = static_cast<int16_t>(all + fails);
-    memory = static_cast<int16_t>(memory + (with_memory[i] < wanted ? fails : 0));
-    fewest = std::min<int16_t>(fewest, fails != 0 ? missing : kNothing);
+    memory = static_cast<int16_t>(memory + (fails & (with_memory[i] < wanted)));
+    const int16_t candidate = fails != 0 ? missing : kNothing;
+    fewest = candidate < fewest ? candidate : fewest;
   }
   Found found{memory, static_cast<int16_t>(all - memory), fewest, kNothing};
+  const auto fit_of_fewest = static_cast<int16_t>(wanted - fewest);
   int16_t least = kNothing;
   for (size_t i = 0; i < rows; ++i) {
-    const auto fails = static_cast<int16_t>(plain[i] & (unsure[i] - 1) & 1);
-    const bool among = fails != 0 && wanted - fit[i] == fewest;
-    least = std::min<int16_t>(least, among ? shortfall[i] : kNothing);
+    const auto among = static_cast<int16_t>((fit[i] == fit_of_fewest) & plain[i] & (unsure[i] == 0));
+    const int16_t candidate = among != 0 ? shortfall[i] : kNothing;
+    least = candidate < least ? candidate : least;
   }
   found.shortfall = least;
   return found;
+}
+
+// Makes `nearest` the nearest of the chunk's plain rows, if it is nearer.
+void find_nearest(Nearness& nearest, const NodeIndex* nodes, const int16_t* plain, size_t rows,
+                  const Sums& sums, const Found& found, int16_t wanted) {
+  Nearness least{0, static_cast<uint32_t>(found.missing), static_cast<uint32_t>(found.shortfall), 0};
+  if (nearest < least) return;
+  least.node = lowest(nodes, rows);
+  if (nearest < least) return;
+  for (size_t i = 0; i < rows; ++i) {
+    if (plain[i] == 0 || sums.unsure[i] != 0) continue;
+    if (wanted - sums.fit[i] != found.missing || sums.shortfall[i] != found.shortfall) continue;
+    least.node = nodes[i];
+    nearest = std::min(nearest, least);
+  }
 }
 
 }  // namespace
@@ -157,6 +188,7 @@ void Board::drop(NodeIndex node) {
     column[row] = column.back();
     column.pop_back();
   };
+  segment.others -= 1 - segment.plain[row];
   places_[segment.nodes.back()].row = place.row;
   move_last(segment.nodes);
   move_last(segment.kinds);
@@ -188,6 +220,7 @@ void Board::refresh(const Cluster& cluster, NodeIndex index) {
     segment.nodes.push_back(index);
     segment.kinds.emplace_back();
     segment.plain.emplace_back();
+    ++segment.others;
     segment.cpu.emplace_back();
     segment.host_memory.emplace_back();
     for (Column& column : segment.columns) {
@@ -197,7 +230,9 @@ void Board::refresh(const Cluster& cluster, NodeIndex index) {
   }
   place.version = node.version;
   segment.kinds[place.row] = kind_of(cluster, index);
+  segment.others += segment.plain[place.row];
   segment.plain[place.row] = static_cast<int16_t>(segment.kinds[place.row] == Kind::Plain);
+  segment.others -= segment.plain[place.row];
   segment.cpu[place.row] = node.cpu_free_milli;
   segment.host_memory[place.row] = node.memory_free_bytes;
   for (uint32_t device = 0; device < node.device_count; ++device) {
@@ -256,7 +291,7 @@ NodeIndex Board::closed_with_room(const Cluster& cluster, ShapeId shape) {
   catch_up(cluster);
   uint32_t looked_at = 0;
   for (const Segment& segment : segments_) {
-    if (std::ranges::find(segment.plain, 0) == segment.plain.end()) continue;
+    if (segment.others == 0) continue;
     for (size_t row = 0; row < segment.nodes.size(); ++row) {
       if (segment.kinds[row] == Kind::Plain || segment.kinds[row] == Kind::Held) continue;
       if (fits_once_open(cluster, segment.nodes[row], shape)) return segment.nodes[row];
@@ -295,7 +330,7 @@ void Board::count_named(Pass& pass) const {
 
 // What the type says rules out all its nodes.
 void Board::count_alike(Pass& pass, const Segment& segment) const {
-  const NodeIndex first = *std::ranges::min_element(segment.nodes);
+  const NodeIndex first = lowest(segment.nodes.data(), segment.nodes.size());
   const Judgement judgement = judge(pass.cluster, first, pass.shape);
   pass.count(judgement.reason, static_cast<uint32_t>(segment.nodes.size()), segment.columns.size());
   pass.tally.nearest = std::min(pass.tally.nearest, judgement.nearness);
@@ -324,7 +359,7 @@ void Board::count_by_size(Pass& pass, const Segment& segment, uint16_t type) con
       const uint64_t rest = size.memory_bytes & ((1ull << column.unit.shift) - 1);
       const Ask ask{static_cast<int16_t>(size.compute_permille),
                     static_cast<int16_t>(units_of_ask(column.unit, size.memory_bytes)),
-                    static_cast<int16_t>(column.unit.scale), rest != 0};
+                    static_cast<uint16_t>(column.unit.scale), rest != 0};
       add_column(column.compute.data() + begin, column.memory.data() + begin, rows, ask, sums,
                  sums.lacks[columns++]);
       if (ask.rounded) add_unsure(column.memory.data() + begin, rows, ask, sums);
@@ -337,18 +372,7 @@ void Board::count_by_size(Pass& pass, const Segment& segment, uint16_t type) con
     pass.count(Reason::InsufficientCompute, static_cast<uint32_t>(found.short_of_compute),
                segment.columns.size());
     if (found.missing != kNothing) {
-      const NodeIndex first =
-          *std::min_element(segment.nodes.begin() + static_cast<std::ptrdiff_t>(begin),
-                            segment.nodes.begin() + static_cast<std::ptrdiff_t>(begin + rows));
-      Nearness least{0, static_cast<uint32_t>(found.missing), static_cast<uint32_t>(found.shortfall), first};
-      if (least < pass.tally.nearest) {
-        for (size_t i = 0; i < rows; ++i) {
-          if (plain[i] == 0 || sums.unsure[i] != 0) continue;
-          if (wanted - sums.fit[i] != found.missing || sums.shortfall[i] != found.shortfall) continue;
-          least.node = segment.nodes[begin + i];
-          pass.tally.nearest = std::min(pass.tally.nearest, least);
-        }
-      }
+      find_nearest(pass.tally.nearest, segment.nodes.data() + begin, plain, rows, sums, found, wanted);
     }
     const auto failing = static_cast<size_t>(found.short_of_memory + found.short_of_compute);
     if (failing == rows) continue;

@@ -41,6 +41,7 @@ class Board {
     std::vector<NodeIndex> nodes;
     std::vector<Kind> kinds;
     std::vector<int16_t> plain;  // 1 where the kind is Plain
+    int32_t others = 0;          // rows of other kinds
     std::vector<int32_t> cpu;
     std::vector<int64_t> host_memory;
     std::vector<Column> columns;
