@@ -12,7 +12,7 @@ Status Engine::apply(const Event& event, std::vector<ClaimDecision>& out) {
   out_ = &out;
   searches_left_ = settings_.victim_searches_per_event;
   const Status status = std::visit([this](const auto& e) { return on(e); }, event);
-  if (!waiting_.ready().empty()) retry();
+  if (groups_ready_ || !waiting_.ready().empty()) retry();
   return status;
 }
 
@@ -24,6 +24,16 @@ void Engine::at(int64_t time_ms) {
 
 void Engine::grown(NodeIndex node) {
   waiting_.node_grew(cluster_, node);
+  groups_may_go_on(node);
+}
+
+void Engine::queues_changed() {
+  waiting_.queues_changed();
+  for (Groups::Index index = 0; index < groups_.slots(); ++index) {
+    if (!groups_[index].quota) continue;
+    groups_[index].quota = false;
+    groups_[index].ready = groups_ready_ = true;
+  }
 }
 
 // What queues share: all devices of the nodes that are there, healthy or not, so that a fault moves no quota.
@@ -40,7 +50,7 @@ void Engine::set_capacity() {
     }
   }
   queues_.set_capacity(capacity, now_ms_);
-  waiting_.queues_changed();
+  queues_changed();
 }
 
 Status Engine::on(const NodePut& event) {
@@ -126,7 +136,11 @@ std::optional<ClaimStatus> Engine::status(ClaimId id) const {
   if (slot == kNoSlot || claims_[slot].state == ClaimState::Ended) return std::nullopt;
   const Claim& claim = claims_[slot];
   ClaimStatus status{claim.state, claim.shape, claim.reason, claim.submitted_ms, claim.tried_ms, claim.spot};
-  if (claim.state == ClaimState::Pending && !claim.resting && !claim.promised) {
+  if (claim.state == ClaimState::Pending && claim.group != Groups::kNone) {
+    const Group& group = groups_[claim.group];
+    status.reason = group.started || group.gathered() ? group.reason : Reason::GangIncomplete;
+    status.tried_ms = group.tried_ms;
+  } else if (claim.state == ClaimState::Pending && !claim.resting && !claim.promised) {
     const PendingClass& c = waiting_[claim.pending_class];
     status.reason = c.bar == PendingClass::Bar::Ready ? Reason::SearchBudgetExhausted : c.reason;
     status.tried_ms = c.tried_ms;

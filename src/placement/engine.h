@@ -12,6 +12,9 @@
 // Among classes that can go on, the higher priority goes first, then the queue further below its share, then the
 // older claim.
 //
+// Gangs (groups.h) gather their members, start when all roles can have their minimum at once, and grow later. A gang
+// that lost more members than it can do without gives everything back.
+//
 // Not safe for concurrent use.
 #pragma once
 
@@ -23,6 +26,7 @@
 #include "base/result.h"
 #include "placement/claim_table.h"
 #include "placement/events.h"
+#include "placement/groups.h"
 #include "placement/pending.h"
 #include "placement/policy/policy.h"
 #include "placement/preempt/handover.h"
@@ -42,6 +46,8 @@ struct EngineSettings {
   bool preempt = false;              // claims without room may have others stopped: preempt/victims.h
   uint32_t victim_searches_per_event = 16;
 };
+
+inline constexpr uint32_t kGroupTriesPerEvent = 8;  // of gangs that wait
 
 enum class Verdict : uint8_t {
   Placed,           // reserved at `spot`; confirm with `reservation`
@@ -95,6 +101,7 @@ class Engine {
   std::optional<ShapeId> shape(uint32_t number) const;
   const ClaimTable& claims() const { return claims_; }
   const Handovers& handovers() const { return handovers_; }
+  const Groups& groups() const { return groups_; }
 
   // Of everything that decisions depend on and of all decisions so far.
   uint64_t hash() const;
@@ -107,6 +114,8 @@ class Engine {
   Status on(const DeviceCordon& event);
   Status on(const ShapeDefined& event);
   Status on(const QueuePut& event);
+  Status on(const GroupPut& event);
+  Status on(const GroupGone& event);
   Status on(const ClaimSubmitted& event);
   Status on(const ClaimWithdrawn& event);
   Status on(const BindConfirmed& event);
@@ -130,6 +139,7 @@ class Engine {
   void say(const ClaimDecision& decision);
   Status reject(ClaimId claim, Reason reason);
   void grown(NodeIndex node);
+  void queues_changed();
   void drop_unusable_reservations(NodeIndex node);
   void set_capacity();
 
@@ -138,13 +148,28 @@ class Engine {
   void join(ClaimSlot slot, ClassId id);
   Attempt look(const Claim& claim);
   void reserve(ClaimSlot slot, const Choice& choice);
+  void reserve_taken(ClaimSlot slot, const Choice& choice);
   void free(ClaimSlot slot);
+  void give_up(ClaimSlot slot, Reason reason);
   void take_back(ClaimSlot slot, Reason reason);
+  int64_t back_off(uint16_t& failures) const;
   void retry();
   bool first(const PendingClass& a, const PendingClass& b);
   Amounts ask_of(const Claim& claim, ShapeId shape) const;
   uint8_t model_resource(ShapeId shape) const;
   Reason no_room_reason(ShapeId shape) const;
+
+  bool joins_group(const ClaimSubmitted& event, ShapeId shape, Reason& why) const;
+  void join_group(ClaimSlot slot, Groups::Index index, uint32_t role);
+  void leave_group(ClaimSlot slot, bool held);
+  void member_lost(ClaimSlot slot);
+  void try_group(Groups::Index index);
+  bool next_gang(const Group& group, bool at_least, uint32_t first_role, Gang& gang,
+                 std::vector<uint32_t>& roles) const;
+  Admission admit_gang(const Group& group, const Gang& gang) const;
+  uint32_t domain_at(const Spot& spot, Level level) const;
+  void groups_may_go_on(NodeIndex node);
+  void retry_groups(int32_t least_priority);
 
   std::unique_ptr<Policy> policy_;
   EngineSettings settings_;
@@ -157,9 +182,11 @@ class Engine {
   SlotList ended_;         // oldest first
   SlotList promised_;      // pending, others are being stopped for them
   RunningClaims running_;  // reserved and bound; kept only if others may be stopped
-  GangPlacer gangs_;
   Handovers handovers_;
   uint32_t searches_left_ = 0;
+  Groups groups_;
+  GangPlacer gangs_;
+  bool groups_ready_ = false;  // perhaps
   std::vector<ShapeId> shape_numbers_;
   std::vector<QueueId> queue_numbers_;
   int64_t now_ms_ = 0;

@@ -8,6 +8,7 @@ namespace {
 constexpr std::string_view kIsolation[] = {"none", "library", "driver", "kernel", "hardware"};
 constexpr std::string_view kNear[] = {"anywhere", "numa", "pcie", "island"};
 constexpr std::string_view kPrefer[] = {"default", "pack", "spread", "mutex"};
+constexpr std::string_view kLevel[] = {"cluster", "block", "rack", "node", "island"};
 constexpr std::string_view kOp[] = {"in", "not-in", "exists", "absent", "at-least", "at-most"};
 
 // The fields of each thing, once for both directions: `words` is a WordWriter or a WordReader.
@@ -92,12 +93,32 @@ void queue_fields(Words& words, T& event) {
 }
 
 template <class Words, class T>
+void role_fields(Words& words, T& role) {
+  words.number("shape", role.shape, 0);
+  words.number("min", role.min, 1);
+  words.number("max", role.max, 1);
+  words.choice("within", role.within, Level::Cluster, kLevel);
+}
+
+template <class Words, class T>
+void group_fields(Words& words, T& event) {
+  words.number("group", event.group, 0);
+  words.choice("required", event.required, Level::Cluster, kLevel);
+  words.choice("preferred", event.preferred, Level::Cluster, kLevel);
+  words.number("queue", event.queue, kNoNumber);
+  words.number("priority", event.priority, 0);
+  words.number("time", event.time_ms, 0);
+}
+
+template <class Words, class T>
 void submit_fields(Words& words, T& event) {
   words.number("claim", event.claim, 0);
   words.number("shape", event.shape, 0);
   words.number("queue", event.queue, kNoNumber);
   words.number("priority", event.priority, 0);
   words.number("time", event.time_ms, 0);
+  words.number("group", event.group, 0);
+  words.number("role", event.role, 0);
 }
 
 template <class Words, class T>
@@ -154,6 +175,18 @@ struct Writer {
       words.section("rule");
       rule_fields(words, rule);
     }
+  }
+  void operator()(const GroupPut& e) {
+    words.section("group");
+    group_fields(words, e);
+    for (const GroupRole& role : e.roles) {
+      words.section("role");
+      role_fields(words, role);
+    }
+  }
+  void operator()(const GroupGone& e) {
+    words.section("group-gone");
+    words.number("group", e.group, 0);
   }
   void operator()(const ClaimSubmitted& e) {
     words.section("submit");
@@ -264,6 +297,21 @@ Result<Event> read_queue(const Sections& sections) {
   return event;
 }
 
+Result<Event> read_group(const Sections& sections) {
+  GroupPut event;
+  for (size_t i = 0; i < sections.size(); ++i) {
+    WordReader words(sections[i]);
+    if (i > 0 && sections[i].name != "role") return fail(stray(sections[i]));
+    if (i == 0) {
+      group_fields(words, event);
+    } else {
+      role_fields(words, event.roles.emplace_back());
+    }
+    if (Status ok = words.done(); !ok) return fail(ok.error());
+  }
+  return event;
+}
+
 }  // namespace
 
 std::string to_line(const Event& event) {
@@ -291,6 +339,11 @@ Result<Event> parse_event(std::string_view line) {
   if (verb == "node") return read_node(*sections);
   if (verb == "shape") return read_shape(*sections);
   if (verb == "queue") return read_queue(*sections);
+  if (verb == "group") return read_group(*sections);
+  if (verb == "group-gone") {
+    return single<GroupGone>(*sections,
+                             [](WordReader& words, GroupGone& e) { words.number("group", e.group, 0); });
+  }
   if (verb == "node-gone") {
     return single<NodeGone>(*sections, [](WordReader& words, NodeGone& e) { words.text("name", e.node); });
   }

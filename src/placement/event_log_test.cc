@@ -35,19 +35,22 @@ std::vector<Event> examples() {
   request.near_required = false;
   request.prefer = Prefer::Mutex;
   request.conditions = {{"tier", Condition::Op::AtLeast, {"3"}}, {"zone", Condition::Op::Absent, {}}};
-  return {NodePut{node},
-          NodeGone{"n 1"},
-          NodeCordon{"n", false},
-          DeviceHealth{"GPU-1", true},
-          DeviceCordon{"GPU-1", true},
-          ShapeDefined{3, request},
-          QueuePut{2, {"team", "org", 5, {{"devices", 2, 6}, {"model:A", 0, kUnlimited}}}},
-          ClaimSubmitted{17, 3, 2, -5, 1200},
-          ClaimWithdrawn{17, 1300},
-          BindConfirmed{17, 4, 1400},
-          BindFailed{17, 4, 1400},
-          Resize{17, 9, 1500},
-          Timer{99}};
+  return {
+      NodePut{node},
+      NodeGone{"n 1"},
+      NodeCordon{"n", false},
+      DeviceHealth{"GPU-1", true},
+      DeviceCordon{"GPU-1", true},
+      ShapeDefined{3, request},
+      QueuePut{2, {"team", "org", 5, {{"devices", 2, 6}, {"model:A", 0, kUnlimited}}}},
+      GroupPut{8, {{3, 2, 4, Level::Node}, {1, 1, 1, Level::Cluster}}, Level::Block, Level::Rack, 2, 1, 9},
+      GroupGone{8},
+      ClaimSubmitted{17, 3, 2, -5, 1200, 8, 1},
+      ClaimWithdrawn{17, 1300},
+      BindConfirmed{17, 4, 1400},
+      BindFailed{17, 4, 1400},
+      Resize{17, 9, 1500},
+      Timer{99}};
 }
 
 TEST(EventLog, EveryEventIsReadAsItWasWritten) {
@@ -59,7 +62,7 @@ TEST(EventLog, EveryEventIsReadAsItWasWritten) {
     EXPECT_TRUE(is_event_line(line));
   }
   EXPECT_EQ(examples().size(), std::variant_size_v<Event>);
-  EXPECT_EQ(to_line(examples()[7]), "submit claim=17 shape=3 queue=2 priority=-5 time=1200");
+  EXPECT_EQ(to_line(examples()[9]), "submit claim=17 shape=3 queue=2 priority=-5 time=1200 group=8 role=1");
 }
 
 TEST(EventLog, MistakesAreNamed) {

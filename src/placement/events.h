@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "placement/cluster/facts.h"
+#include "placement/gang/gang.h"
 #include "placement/queue/queues.h"
 
 namespace tweendeck::placement {
@@ -54,12 +55,36 @@ struct QueuePut {
   QueueSpec spec;
   bool operator==(const QueuePut&) const = default;
 };
+struct GroupRole {
+  uint32_t shape = 0;
+  uint32_t min = 1;
+  uint32_t max = 1;
+  Level within = Level::Cluster;
+  bool operator==(const GroupRole&) const = default;
+};
+// A gang: its members are submitted as claims and placed together or not at all.
+struct GroupPut {
+  GroupId group = 0;
+  std::vector<GroupRole> roles;
+  Level required = Level::Cluster;   // all members in one such domain
+  Level preferred = Level::Cluster;  // narrower
+  uint32_t queue = kNoNumber;
+  int32_t priority = 0;
+  int64_t time_ms = 0;
+  bool operator==(const GroupPut&) const = default;
+};
+struct GroupGone {  // after its members
+  GroupId group = 0;
+  bool operator==(const GroupGone&) const = default;
+};
 struct ClaimSubmitted {
   ClaimId claim = 0;
   uint32_t shape = 0;
-  uint32_t queue = kNoNumber;  // kNoNumber = no queue: no quota
-  int32_t priority = 0;        // higher first
+  uint32_t queue = kNoNumber;  // kNoNumber = no queue: no quota. Of a group's member the group's counts
+  int32_t priority = 0;        // higher first; of a group's member the group's counts
   int64_t time_ms = 0;
+  GroupId group = 0;
+  uint32_t role = 0;  // of the group; its shape must be the claim's
   bool operator==(const ClaimSubmitted&) const = default;
 };
 struct ClaimWithdrawn {  // it ended, or is not wanted any more
@@ -90,7 +115,8 @@ struct Timer {
   bool operator==(const Timer&) const = default;
 };
 
-using Event = std::variant<NodePut, NodeGone, NodeCordon, DeviceHealth, DeviceCordon, ShapeDefined, QueuePut,
-                           ClaimSubmitted, ClaimWithdrawn, BindConfirmed, BindFailed, Resize, Timer>;
+using Event =
+    std::variant<NodePut, NodeGone, NodeCordon, DeviceHealth, DeviceCordon, ShapeDefined, QueuePut, GroupPut,
+                 GroupGone, ClaimSubmitted, ClaimWithdrawn, BindConfirmed, BindFailed, Resize, Timer>;
 
 }  // namespace tweendeck::placement

@@ -32,15 +32,32 @@ std::string_view to_string(Verdict verdict) {
   return "";
 }
 
+namespace {
+
+// A number for a reason that new reasons do not change, unlike its place in the list: FNV-1a of its name.
+constexpr uint32_t name_hash(std::string_view name) {
+  uint32_t hash = 2166136261u;
+  for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 16777619u;
+  return hash;
+}
+
+constexpr uint32_t kReasonHashes[] = {
+#define TW_REASON(name, ...) name_hash(#name),
+#include "base/reason.def"
+#undef TW_REASON
+};
+
+}  // namespace
+
 void Engine::say(const ClaimDecision& decision) {
   out_->push_back(decision);
   uint64_t starts = 0;
   for (const uint8_t start : decision.spot.partition_starts) starts = starts * 9 + start;
-  for (const uint64_t value :
-       {decision.claim,
-        uint64_t{static_cast<uint8_t>(decision.verdict)} << 32 | static_cast<uint32_t>(decision.reason),
-        decision.reservation, static_cast<uint64_t>(decision.score),
-        uint64_t{decision.spot.node} << 16 | decision.spot.devices, starts}) {
+  for (const uint64_t value : {decision.claim,
+                               uint64_t{static_cast<uint8_t>(decision.verdict)} << 32 |
+                                   kReasonHashes[static_cast<size_t>(decision.reason)],
+                               decision.reservation, static_cast<uint64_t>(decision.score),
+                               uint64_t{decision.spot.node} << 16 | decision.spot.devices, starts}) {
     digest_ = (digest_ ^ value) * 0x9e3779b97f4a7c15ull;
     digest_ ^= digest_ >> 31;
   }
@@ -71,7 +88,12 @@ Status Engine::on(const ClaimSubmitted& event) {
                            (event.queue < queue_numbers_.size() && queue_numbers_[event.queue] != kNoQueue);
   if (!shape || !queue_known) return reject(event.claim, Reason::NotFound);
   if (claims_.size() - ended_.size() >= kMaxClaims) return reject(event.claim, Reason::LimitExceeded);
-  const QueueId queue = event.queue == kNoNumber ? kNoQueue : queue_numbers_[event.queue];
+  if (Reason why = Reason::None; event.group != 0 && !joins_group(event, *shape, why)) {
+    return reject(event.claim, why);
+  }
+  const Groups::Index group = event.group == 0 ? Groups::kNone : groups_.find(event.group);
+  QueueId queue = event.queue == kNoNumber ? kNoQueue : queue_numbers_[event.queue];
+  if (group != Groups::kNone) queue = groups_[group].queue;
   if (queue != kNoQueue && !queues_.is_leaf(queue)) return reject(event.claim, Reason::InvalidArgument);
 
   const ClaimSlot slot = claims_.add(event.claim);
@@ -85,7 +107,11 @@ Status Engine::on(const ClaimSubmitted& event) {
   policy_->arrived(*shape);
   if (queue != kNoQueue) queues_.add_pending(queue, ask_of(claim, *shape));
   ++pending_count_;
-  enter(slot);
+  if (group == Groups::kNone) {
+    enter(slot);
+  } else {
+    join_group(slot, group, event.role);
+  }
   return {};
 }
 
@@ -155,8 +181,13 @@ Reason Engine::no_room_reason(ShapeId shape) const {
 }
 
 void Engine::reserve(ClaimSlot slot, const Choice& choice) {
+  cluster_.take(choice.spot, claims_[slot].shape);
+  reserve_taken(slot, choice);
+}
+
+void Engine::reserve_taken(ClaimSlot slot, const Choice& choice) {
   Claim& claim = claims_[slot];
-  cluster_.take(choice.spot, claim.shape);
+  if (claim.group != Groups::kNone) --groups_[claim.group].waiting;
   if (claim.queue != kNoQueue) {
     queues_.drop_pending(claim.queue, ask_of(claim, claim.shape));
     queues_.charge(claim.queue, ask_of(claim, claim.shape), now_ms_);
@@ -182,6 +213,7 @@ void Engine::grant(ClaimSlot slot, const Choice& choice) {
     runs.shape = claim.shape;
     runs.queue = claim.queue == kNoQueue ? kRootQueue : claim.queue;
     runs.priority = claim.priority;
+    runs.preemptible = claim.group == Groups::kNone;  // gangs are stopped by nobody yet
     runs.started_ms = now_ms_;
     runs.charged = ask_of(claim, claim.shape);
     running_.add(runs);
@@ -200,28 +232,40 @@ void Engine::free(ClaimSlot slot) {
   if (settings_.preempt) running_.remove(claim.id);
   if (claim.queue != kNoQueue) {
     queues_.refund(claim.queue, ask_of(claim, claim.shape), now_ms_);
-    waiting_.queues_changed();
+    queues_changed();
   }
   if (handovers_.is_victim(claim.id)) return victim_gone(claim.id);
   cluster_.give(claim.spot, claim.shape);
   grown(claim.spot.node);
 }
 
-// The reservation did not become a bind: the claim rests, so that what failed is not tried again at once.
-void Engine::take_back(ClaimSlot slot, Reason reason) {
+// It holds nothing any more and waits again, in no list yet.
+void Engine::give_up(ClaimSlot slot, Reason reason) {
   Claim& claim = claims_[slot];
   free(slot);
+  if (claim.group != Groups::kNone) ++groups_[claim.group].waiting;
   say({claim.id, Verdict::Released, reason, claim.reservation, 0, claim.spot});
   claim.state = ClaimState::Pending;
   claim.spot = Spot{};
   claim.reason = reason;
   ++pending_count_;
   if (claim.queue != kNoQueue) queues_.add_pending(claim.queue, ask_of(claim, claim.shape));
-  const uint32_t doublings = std::min<uint32_t>(claim.failures, 20);
+}
+
+// The rest after one more failure in a row.
+int64_t Engine::back_off(uint16_t& failures) const {
   const int64_t rest =
-      std::min(settings_.bind_backoff_max_ms, settings_.bind_backoff_ms * (int64_t{1} << doublings));
-  if (claim.failures < UINT16_MAX) ++claim.failures;
-  claim.deadline_ms = now_ms_ + rest;
+      std::min(settings_.bind_backoff_max_ms, settings_.bind_backoff_ms << std::min<uint32_t>(failures, 20));
+  if (failures < UINT16_MAX) ++failures;
+  return rest;
+}
+
+// The reservation did not become a bind: the claim rests, so that what failed is not tried again at once.
+void Engine::take_back(ClaimSlot slot, Reason reason) {
+  Claim& claim = claims_[slot];
+  give_up(slot, reason);
+  if (claim.group != Groups::kNone) return member_lost(slot);
+  claim.deadline_ms = now_ms_ + back_off(claim.failures);
   claim.resting = true;
   resting_.push_back(claims_, slot);
 }
@@ -233,8 +277,11 @@ Status Engine::on(const ClaimWithdrawn& event) {
     return reject(event.claim, Reason::NotFound);
   Claim& claim = claims_[slot];
   const Spot spot = claim.spot;
-  if (claim.state == ClaimState::Pending) {
-    if (claim.promised) {
+  const bool held = claim.state != ClaimState::Pending;
+  if (!held) {
+    if (claim.group != Groups::kNone) {
+      --groups_[claim.group].waiting;
+    } else if (claim.promised) {
       end_promise(slot);
       spare(*handovers_.cancel(cluster_, claim.id));
     } else if (claim.resting) {
@@ -247,6 +294,7 @@ Status Engine::on(const ClaimWithdrawn& event) {
   } else {
     free(slot);
   }
+  if (claim.group != Groups::kNone) leave_group(slot, held);
   policy_->departed(claim.shape);
   claim.state = ClaimState::Ended;
   ended_.push_back(claims_, slot);
@@ -299,7 +347,9 @@ Status Engine::on(const Resize& event) {
     return reject(event.claim, Reason::NotFound);
   }
   Claim& claim = claims_[slot];
-  if (claim.state == ClaimState::Pending) return reject(event.claim, Reason::Unsupported);
+  if (claim.state == ClaimState::Pending || claim.group != Groups::kNone) {
+    return reject(event.claim, Reason::Unsupported);
+  }
   if (handovers_.is_victim(claim.id)) return reject(event.claim, Reason::PreemptionPending);
   const Amounts old_ask = ask_of(claim, claim.shape);
   const uint8_t old_model = claim.model_resource;
@@ -335,7 +385,7 @@ Status Engine::on(const Resize& event) {
   cluster_.commit(mark);
   if (claim.queue != kNoQueue) {
     queues_.charge(claim.queue, ask_of(claim, *shape), now_ms_);
-    waiting_.queues_changed();
+    queues_changed();
   }
   policy_->departed(claim.shape);
   policy_->arrived(*shape);
@@ -386,10 +436,13 @@ void Engine::drop_unusable_reservations(NodeIndex node) {
     }
     return true;
   };
-  for (ClaimSlot slot = reserved_.front(); slot != kNoSlot;) {
-    const ClaimSlot next = claims_[slot].after;
-    if (claims_[slot].spot.node == node && !usable(claims_[slot])) take_back(slot, Reason::NodeLost);
-    slot = next;
+  // First all, then one by one: a gang that breaks takes others off the list.
+  std::vector<ClaimSlot> lost;
+  for (ClaimSlot slot = reserved_.front(); slot != kNoSlot; slot = claims_[slot].after) {
+    if (claims_[slot].spot.node == node && !usable(claims_[slot])) lost.push_back(slot);
+  }
+  for (const ClaimSlot slot : lost) {
+    if (claims_[slot].state == ClaimState::Reserved) take_back(slot, Reason::NodeLost);
   }
 }
 
@@ -404,9 +457,12 @@ bool Engine::first(const PendingClass& a, const PendingClass& b) {
 }
 
 void Engine::retry() {
+  int32_t urgent = INT32_MIN;
+  for (const ClassId id : waiting_.ready()) urgent = std::max(urgent, waiting_[id].priority);
+  if (groups_ready_) retry_groups(urgent);
   for (uint32_t tries = 0; tries < settings_.tries_per_event; ++tries) {
     const std::vector<ClassId>& ready = waiting_.ready();
-    if (ready.empty()) return;
+    if (ready.empty()) break;
     ClassId best = ready.front();
     for (const ClassId id : ready) {
       if (id != best && first(waiting_[id], waiting_[best])) best = id;
@@ -420,6 +476,7 @@ void Engine::retry() {
       waiting_.set_bar(best, attempt.bar, attempt.reason, now_ms_);
     }
   }
+  if (groups_ready_ && urgent != INT32_MIN) retry_groups(INT32_MIN);
 }
 
 }  // namespace tweendeck::placement

@@ -64,7 +64,7 @@ void Engine::end_promise(ClaimSlot slot) {
   if (claim.queue == kNoQueue) return;
   queues_.refund(claim.queue, ask_of(claim, claim.shape), now_ms_);
   queues_.add_pending(claim.queue, ask_of(claim, claim.shape));
-  waiting_.queues_changed();
+  queues_changed();
 }
 
 // A preemption is given up: who still runs may be stopped for others, and what was held is free.
