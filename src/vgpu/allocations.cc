@@ -168,7 +168,8 @@ void Allocations::Array::drop() {
   if (moved == old.count) old.drop();
 }
 
-inline bool Allocations::Shard::take(uint64_t address, uint64_t hashed, uint64_t& packed) {
+[[gnu::always_inline]] inline bool Allocations::Shard::take(uint64_t address, uint64_t hashed,
+                                                            uint64_t& packed) {
   for (uint32_t i = 0; i < kNewest; ++i) {
     if (newest[i].address != address) continue;
     packed = newest[i].packed;

@@ -9,6 +9,7 @@
 namespace tweendeck::vgpu {
 
 Lock g_pools_lock;
+uint32_t g_pools_seen;
 
 namespace {
 
@@ -67,6 +68,7 @@ bool add_pool(CUmemoryPool handle, int device, Maker maker) {
     return true;
   }
   if (g_count == kMaxPools) return false;
+  __atomic_store_n(&g_pools_seen, 1, __ATOMIC_RELAXED);
   __atomic_store_n(&g_count, g_count + 1, __ATOMIC_RELAXED);
   g_pools[g_count - 1] = {handle, device, 0, maker == Maker::Program ? ++g_made : 0, 0};
   return true;
@@ -185,6 +187,7 @@ void pools_emptied(int device) {
 
 void forget_pools() {
   g_pools_lock = {};
+  g_pools_seen = 0;
   g_count = 0;
   g_slack = 0;
   g_pieces.clear();
