@@ -67,9 +67,11 @@ uint64_t Allocations::hash(uint64_t address) {
 }
 
 void Allocations::Array::fetch(uint64_t hashed) const {
-  const Bucket* const all = __atomic_load_n(&buckets, __ATOMIC_RELAXED);
+  // As numbers: of an array that is not there yet, or of two at once, it is no pointer.
+  const auto start = reinterpret_cast<uintptr_t>(__atomic_load_n(&buckets, __ATOMIC_RELAXED));
   const uint32_t mask = __atomic_load_n(&count, __ATOMIC_RELAXED) - 1;
-  __builtin_prefetch(all + (static_cast<uint32_t>(hashed) & mask), 1);
+  const uint64_t index = static_cast<uint32_t>(hashed) & mask;
+  __builtin_prefetch(reinterpret_cast<const void*>(start + index * sizeof(Bucket)), 1);
 }
 
 // Without branches: which of the four it is cannot be predicted.
