@@ -12,7 +12,7 @@ bool before(int32_t score, uint64_t hash, const Board::Place& place) {
 }  // namespace
 
 const Score& ScoreMemo::at(const Classes& classes, ClassId id, KindId kind, Scorer& scorer) {
-  const uint64_t key = uint64_t{id} << 32 | scorer.priced_as(kind);
+  const uint64_t key = uint64_t{id} << 32 | kind;
   uint64_t hash = key * 0x9e3779b97f4a7c15ull;
   hash ^= hash >> 32;
   const auto [score, added] = table_.find_or_add(key, hash);
@@ -25,6 +25,7 @@ void Board::resize(size_t slots) {
   if (blocks <= most_.size()) return;
   scores_.resize(blocks * kBlock, Score::kNowhere);
   known_.resize(blocks * kBlock);
+  parts_.resize(blocks * kBlock);
   most_.resize(blocks, Score::kNowhere);
   stale_.resize(blocks, 0);
 }
@@ -32,10 +33,14 @@ void Board::resize(size_t slots) {
 void Board::set(const Classes& classes, SlotId slot, KindId kind, Scorer& scorer, ScoreMemo& memo) {
   const Live& live = classes.slots()[slot];
   int32_t total = Score::kNowhere;
-  if (live.id != kNoClass && live.max_cpu_milli >= static_cast<int64_t>(scorer.cpu_of(kind))) {
+  if (live.id != kNoClass && live.max_cpu_milli >= static_cast<int64_t>(scorer.least_cpu(kind))) {
     Known& known = known_[slot];
-    if (known.of != live.id) known = {live.id, memo.at(classes, live.id, kind, scorer)};
-    if (known.score.fixed != Score::kNowhere) total = scorer.total(known.score, live.type, kind);
+    if (known.of != live.id) {
+      parts_[slot] = memo.at(classes, live.id, kind, scorer);
+      known = {live.id, parts_[slot].fixed == Score::kNowhere ? Score::kNowhere
+                                                              : scorer.total(parts_[slot], live.type, kind)};
+    }
+    total = known.total;
   }
   const int32_t old = scores_[slot];
   if (slot == best_.slot && total == old && total != Score::kNowhere && live.hash == best_.hash) return;
@@ -59,10 +64,27 @@ void Board::catch_up(const Classes& classes, KindId kind, uint64_t epoch, Scorer
   const Classes::Changes changes = classes.since(cursor_);
   const size_t slots = classes.slots().size();
   resize(slots);
+  if (epoch != epoch_) {
+    for (SlotId slot = 0; slot < slots; ++slot) {
+      Known& known = known_[slot];
+      if (known.of != classes.slots()[slot].id) {
+        known.of = kNoClass;  // worked out when it is needed
+      } else if (known.of != kNoClass && parts_[slot].fixed != Score::kNowhere) {
+        known.total = scorer.total(parts_[slot], classes.slots()[slot].type, kind);
+      }
+    }
+  }
   if (epoch != epoch_ || changes.lost || changes.slots.size() > slots) {
     for (SlotId slot = 0; slot < slots; ++slot) set(classes, slot, kind, scorer, memo);
   } else {
-    for (const SlotId slot : changes.slots) set(classes, slot, kind, scorer, memo);
+    constexpr size_t kAhead = 8;
+    for (size_t i = 0; i < changes.slots.size(); ++i) {
+      if (i + kAhead < changes.slots.size()) {
+        __builtin_prefetch(&known_[changes.slots[i + kAhead]]);
+        __builtin_prefetch(&scores_[changes.slots[i + kAhead]]);
+      }
+      set(classes, changes.slots[i], kind, scorer, memo);
+    }
   }
   epoch_ = epoch;
   cursor_ = now;

@@ -1,4 +1,5 @@
-// The scores of all live classes for one kind of request, and the best of them.
+// The scores of all live classes for the kinds of requests that are priced alike, and the best of them. Where the CPU of
+// a kind fits is for its reader to see: a board shows what fits the least of them.
 //
 // Ties go to the lesser hash of the state: to what the state is, not to when it first came up.
 #pragma once
@@ -39,7 +40,7 @@ class Board {
   const Place& best(const Classes& classes);
   // The best place after this one in the order of score, then hash.
   Place next(const Classes& classes, const Place& place);
-  const Score& score_at(const Place& place) const { return known_[place.slot].score; }
+  const Score& score_at(const Place& place) const { return parts_[place.slot]; }
   int32_t score(SlotId slot) const { return slot < scores_.size() ? scores_[slot] : Score::kNowhere; }
 
  private:
@@ -47,7 +48,7 @@ class Board {
   static constexpr size_t kBlock = 32;
   struct Known {  // of the slot's last class
     ClassId of = kNoClass;
-    Score score;
+    int32_t total = Score::kNowhere;
   };
   void set(const Classes& classes, SlotId slot, KindId kind, Scorer& scorer, ScoreMemo& memo);
   void resize(size_t slots);
@@ -55,9 +56,10 @@ class Board {
   Place first_of(const Classes& classes, int32_t score, const Place& after);
 
   std::vector<int32_t> scores_;  // by slot, whole blocks
-  std::vector<Known> known_;     // by slot
-  std::vector<int32_t> most_;    // by block
-  std::vector<uint8_t> stale_;   // by block
+  std::vector<Known> known_;  // by slot, apart from what is seldom read: catching up is bound by cache misses
+  std::vector<Score> parts_;  // of known_
+  std::vector<int32_t> most_;   // by block
+  std::vector<uint8_t> stale_;  // by block
   uint64_t cursor_ = 0;
   uint64_t epoch_ = UINT64_MAX;
   Place best_;

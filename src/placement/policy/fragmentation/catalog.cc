@@ -111,7 +111,7 @@ void Catalog::add_shape(const Cluster& cluster, ShapeId shape) {
   Kind kind;
   kind.shape = shape;
   kind.least_node_memory = node_memory;
-  kind.cpu_milli = request.cpu_milli;
+  kind.cpu_milli = kind.least_cpu_milli = request.cpu_milli;
   kind.devices = request.devices;
   kind.plain = added.plain;
   kind.priced_as = id;
@@ -124,6 +124,7 @@ void Catalog::add_shape(const Cluster& cluster, ShapeId shape) {
     same.cpu_milli = request.cpu_milli;
     if (same != request) continue;
     kind.priced_as = other;
+    kinds_[other].least_cpu_milli = std::min(kinds_[other].least_cpu_milli, kind.cpu_milli);
     break;
   }
   kind.request = std::move(request);

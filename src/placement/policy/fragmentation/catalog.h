@@ -28,7 +28,8 @@ struct Kind {
   uint32_t size = 0;  // permille of a device, the larger of compute and memory, where it is largest
   KindId priced_as =
       0;  // the first kind that no state can tell from it: CPU that is equal in kCpuStep, rounded up
-  bool plain = false;  // only sizes and selectors: states decide where it fits
+  uint32_t least_cpu_milli = 0;  // of the kinds priced as this one
+  bool plain = false;            // only sizes and selectors: states decide where it fits
 };
 
 // What one slice takes from a device of a group of equal devices, in permille.

@@ -4,6 +4,12 @@
 #include <bit>
 
 namespace tweendeck::placement::fragmentation {
+namespace {
+
+// Brought up to date after each decision, so that the next one of any kind finds little left to do.
+constexpr uint32_t kBoardsPerDecision = 1;
+
+}  // namespace
 
 Index::Index(const Catalog& catalog) : catalog_(catalog), scorer_(catalog) {
   follow_kinds();
@@ -53,7 +59,7 @@ void Index::read_all(const Cluster& cluster) {
 
 uint64_t Index::lacking(const Cluster& cluster) const {
   const uint64_t slots = std::max<uint64_t>(classes_.slots().size(), cluster.types().size());
-  const uint64_t kinds = boards_.size() - std::min<uint64_t>(boards_.size(), prepared_kind_);
+  const uint64_t kinds = leaders_.size() - std::min(leaders_.size(), prepared_);
   return cluster.nodes().size() - std::min(cluster.nodes().size(), in_.size()) + kinds * slots;
 }
 
@@ -62,16 +68,16 @@ bool Index::prepare(const Cluster& cluster, uint64_t units) {
     if (in_.size() < cluster.nodes().size()) {
       in_.push_back(kNoClass);
       read(cluster, static_cast<NodeIndex>(in_.size() - 1));
-    } else if (prepared_kind_ >= boards_.size()) {
+    } else if (prepared_ >= leaders_.size()) {
       return false;
     } else if (prepared_slot_ >= classes_.slots().size()) {
-      catch_up(prepared_kind_++);
+      catch_up(leaders_[prepared_++]);
       prepared_slot_ = 0;
     } else {
       const Live& live = classes_.slots()[prepared_slot_++];
-      if (live.id == kNoClass || live.max_cpu_milli < static_cast<int64_t>(scorer_.cpu_of(prepared_kind_)))
-        continue;
-      memo_.at(classes_, live.id, prepared_kind_, scorer_);
+      const KindId kind = leaders_[prepared_];
+      if (live.id == kNoClass || live.max_cpu_milli < static_cast<int64_t>(scorer_.least_cpu(kind))) continue;
+      memo_.at(classes_, live.id, kind, scorer_);
     }
   }
   return true;
@@ -84,17 +90,18 @@ void Index::refresh(const Demand& demand, uint64_t free, uint64_t standing) {
 }
 
 void Index::advance() {
-  if (boards_.empty()) return;
-  turn_ = (turn_ + 1) % static_cast<KindId>(boards_.size());
-  catch_up(turn_);
+  for (uint32_t i = 0; i < kBoardsPerDecision && !leaders_.empty(); ++i) {
+    turn_ = (turn_ + 1) % leaders_.size();
+    catch_up(leaders_[turn_]);
+  }
 }
 
 void Index::catch_up(KindId kind) {
-  boards_[kind].catch_up(classes_, kind, epoch_, scorer_, memo_);
+  boards_[leader(kind)].catch_up(classes_, leader(kind), epoch_, scorer_, memo_);
 }
 
 int32_t Index::score(NodeIndex node, KindId kind) const {
-  return in_[node] == kNoClass ? Score::kNowhere : boards_[kind].score(classes_[in_[node]].slot);
+  return in_[node] == kNoClass ? Score::kNowhere : boards_[leader(kind)].score(classes_[in_[node]].slot);
 }
 
 const Class* Index::class_of(NodeIndex node) const {
@@ -102,13 +109,13 @@ const Class* Index::class_of(NodeIndex node) const {
 }
 
 const Score& Index::score_of(const Class& of, KindId kind) {
-  return memo_.at(classes_, classes_.slots()[of.slot].id, kind, scorer_);
+  return memo_.at(classes_, classes_.slots()[of.slot].id, leader(kind), scorer_);
 }
 
 std::optional<Choice> Index::choose(const Cluster& cluster, ShapeId shape) {
   const KindId kind = catalog_.kind_of(shape);
   catch_up(kind);
-  Board& board = boards_[kind];
+  Board& board = boards_[leader(kind)];
   for (Board::Place place = board.best(classes_); place.slot != Board::Place::kNone;
        place = board.next(classes_, place)) {
     const Rest want = board.score_at(place).want;

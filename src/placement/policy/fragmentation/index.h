@@ -37,7 +37,7 @@ class Index {
   uint64_t lacking(const Cluster& cluster) const;
   // Dynamic prices, from what is asked and free now.
   void refresh(const Demand& demand, uint64_t free, uint64_t standing);
-  // Brings one board up to date, another one each time: decisions then find little left to do.
+  // Brings some boards up to date, others each time: decisions then find little left to do.
   void advance();
 
   // Where a plain shape goes; nothing when no state shows room.
@@ -55,6 +55,7 @@ class Index {
 
  private:
   void read(const Cluster& cluster, NodeIndex node);
+  KindId leader(KindId kind) const { return catalog_.kinds()[kind].priced_as; }
   void count(const Class& of, int sign);
   std::optional<Spot> first_fit(const Cluster& cluster, ShapeId shape, SlotId slot, Rest want);
   uint16_t pick(const Cluster& cluster, NodeIndex node, uint16_t fitting, uint32_t count, Rest want) const;
@@ -63,11 +64,12 @@ class Index {
   Scorer scorer_;
   Classes classes_;
   ScoreMemo memo_;
-  std::vector<Board> boards_;  // by kind
-  std::vector<ClassId> in_;    // by node
+  std::vector<Board> boards_;    // by kind that others are priced as
+  std::vector<KindId> leaders_;  // those kinds
+  std::vector<ClassId> in_;      // by node
   uint64_t epoch_ = 0;
-  KindId turn_ = 0;  // of `advance`
-  KindId prepared_kind_ = 0;
+  size_t turn_ = 0;      // of `advance`
+  size_t prepared_ = 0;  // leaders
   SlotId prepared_slot_ = 0;
 };
 

@@ -8,7 +8,7 @@ namespace tweendeck::placement::fragmentation {
 namespace {
 
 constexpr uint64_t kCpuMarginPercent = 130;
-constexpr double kDemandMargin = 2;  // standard deviations that constrained demand is raised by
+constexpr double kDemandMargin = 4;  // standard deviations that constrained demand is raised by
 constexpr int kSweeps = 30;
 constexpr int64_t kLeastCapacity = kWholeRest / 2;
 

@@ -74,8 +74,7 @@ class Scorer {
     return score.fixed - dynamic_price(score, type, kind, nullptr, nullptr);
   }
 
-  uint32_t cpu_of(KindId kind) const { return catalog_.kinds()[kind].cpu_milli; }
-  KindId priced_as(KindId kind) const { return catalog_.kinds()[kind].priced_as; }
+  uint32_t least_cpu(KindId kind) const { return catalog_.kinds()[kind].least_cpu_milli; }
   const Grid& grid() const { return grid_; }
   std::span<const KindCount> mix() const { return mix_; }
   bool learned() const { return !deck_.empty(); }
