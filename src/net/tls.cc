@@ -81,6 +81,22 @@ Result<std::shared_ptr<TlsContext>> TlsContext::load(const std::string& cert_fil
   return context;
 }
 
+void TlsContext::offer_protocol(std::string_view name) {
+  protocol_ = static_cast<char>(name.size());
+  protocol_ += name;
+  auto choose = [](SSL*, const unsigned char** chosen, unsigned char* size, const unsigned char* offered,
+                   unsigned offered_size, void* own) {
+    const auto& ours = *static_cast<const std::string*>(own);
+    unsigned char* found = nullptr;
+    const int result =
+        SSL_select_next_proto(&found, size, reinterpret_cast<const unsigned char*>(ours.data()),
+                              static_cast<unsigned>(ours.size()), offered, offered_size);
+    *chosen = found;
+    return result == OPENSSL_NPN_NEGOTIATED ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_NOACK;
+  };
+  SSL_CTX_set_alpn_select_cb(context_, choose, &protocol_);
+}
+
 TlsContext::~TlsContext() {
   SSL_CTX_free(context_);
 }

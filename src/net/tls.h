@@ -6,6 +6,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "base/result.h"
 
@@ -19,11 +20,14 @@ class TlsContext {
   // PEM files. Errors name the file: NotFound, PermissionDenied, InvalidArgument (malformed, or not a pair).
   static Result<std::shared_ptr<TlsContext>> load(const std::string& cert_file, const std::string& key_file);
   ~TlsContext();
+  // Chooses this application protocol (ALPN) where a client offers it. Before the first session.
+  void offer_protocol(std::string_view name);
   ssl_ctx_st* native() const { return context_; }
 
  private:
   explicit TlsContext(ssl_ctx_st* context) : context_(context) {}
   ssl_ctx_st* context_;
+  std::string protocol_;  // as ALPN writes it: its length, then its name
 };
 
 class TlsSession {

@@ -4,24 +4,10 @@
 
 #include "net/http1.h"
 #include "net/json.h"
+#include "routing/dialect/errors.h"
 
 namespace tweendeck::routing::gateway {
 namespace {
-
-std::string_view openai_type(int status) {
-  switch (status) {
-    case 401:
-      return "authentication_error";
-    case 403:
-      return "permission_error";
-    case 404:
-      return "not_found_error";
-    case 429:
-      return "rate_limit_error";
-    default:
-      return status < 500 ? "invalid_request_error" : "server_error";
-  }
-}
 
 void write_model(net::JsonWriter& w, const ModelEntry& model) {
   w.object().field("id", model.id).field("object", "model").field("created", model.created_s);
@@ -37,18 +23,9 @@ std::string plain_answer(int status, std::string_view content_type, std::string_
                      keep_alive ? "" : "Connection: close\r\n", with_body ? body : std::string_view());
 }
 
-std::string openai_error_json(const Error& error) {
-  net::JsonWriter w;
-  w.object().object("error").field("message",
-                                   error.hint.empty() ? error.message : error.message + "; " + error.hint);
-  w.field("type", openai_type(http_status(error.reason))).name("param").null();
-  w.field("code", to_string(error.reason)).field("hint", error.hint).end().end();
-  return w.take();
-}
-
 std::string error_answer(const Error& error, Nanos retry_after, bool keep_alive) {
   int status = http_status(error.reason);
-  std::string body = openai_error_json(error);
+  std::string body = dialect::openai_error(error);
   std::string fields;
   if (status == 429 || status == 503)
     fields = fmt::format("Retry-After: {}\r\n", (retry_after + kSecond - 1) / kSecond);

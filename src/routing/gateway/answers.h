@@ -15,7 +15,6 @@ std::string plain_answer(int status, std::string_view content_type, std::string_
 
 // OpenAI's error object; `code` is the reason. 429 and 503 carry Retry-After.
 std::string error_answer(const Error& error, Nanos retry_after, bool keep_alive);
-std::string openai_error_json(const Error& error);
 
 struct ModelEntry {
   std::string id;

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "net/http1.h"
-#include "routing/gateway/body_scanner.h"
+#include "routing/dialect/body_scanner.h"
 #include "routing/router.h"
 
 namespace tweendeck::routing::gateway {
@@ -22,7 +22,7 @@ struct Request {
   uint64_t content_length = 0;
 
   net::BodyReader reader;
-  BodyScanner scanner;
+  dialect::BodyScanner scanner;
   std::string body;       // the content's beginning, up to max_hold_bytes; all of it unless `streaming`
   size_t held_bytes = 0;  // of the gateway's budget
   bool complete = false;  // all of the body was read

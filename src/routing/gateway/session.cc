@@ -246,7 +246,7 @@ void Session::upstream_failed(const Upstream& upstream, const Error& error) {
 // --- ends
 
 void Session::settle(bool ok) {
-  Usage usage = ok && status_ / 100 == 2 ? sniffer_.find() : Usage{};
+  dialect::Usage usage = ok && status_ / 100 == 2 ? sniffer_.find() : dialect::Usage{};
   if (metrics_ != nullptr) {
     metrics_->prompt_tokens->add(usage.prompt_tokens);
     metrics_->output_tokens->add(usage.output_tokens);

@@ -7,9 +7,9 @@
 #include <string>
 
 #include "net/stream.h"
+#include "routing/dialect/usage_sniffer.h"
 #include "routing/gateway/core.h"
 #include "routing/gateway/request.h"
-#include "routing/gateway/usage_sniffer.h"
 
 namespace tweendeck::routing::gateway {
 
@@ -44,7 +44,7 @@ class Session final : net::StreamHandler {
   const std::string& endpoint_id() const { return entry_->endpoint.id; }
   uint64_t expected_cached_tokens() const { return pick_.cached_tokens; }
   bool wants_keep_alive() const { return request_.keep_alive && request_.complete && !core_.draining(); }
-  UsageSniffer& sniffer() { return sniffer_; }
+  dialect::UsageSniffer& sniffer() { return sniffer_; }
   const std::string& model() const { return request_.scanner.model(); }
 
   // Core's queue.
@@ -105,7 +105,7 @@ class Session final : net::StreamHandler {
   int status_ = 0;
   Nanos request_began_ = 0;
   Nanos held_since_ = 0;
-  UsageSniffer sniffer_;
+  dialect::UsageSniffer sniffer_;
 
   std::string out_;  // bytes for the client that its socket did not take yet
   size_t out_sent_ = 0;

@@ -200,7 +200,7 @@ bool Session::finish_body() {
 }
 
 void Session::estimate_prompt() {
-  BodyScanner::Range range = request_.scanner.prompt_range();
+  dialect::BodyScanner::Range range = request_.scanner.prompt_range();
   uint64_t end = std::min<uint64_t>(range.end, request_.body.size());
   PrefixHasher hasher(core_.router_config, model());
   if (end > range.begin)

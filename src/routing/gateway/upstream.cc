@@ -60,7 +60,7 @@ void Upstream::build_head() {
   Request& request = session_->request();
   const Endpoint& endpoint = entry_->endpoint;
   replacement_ = {};
-  BodyScanner::Range range = request.scanner.model_range();
+  dialect::BodyScanner::Range range = request.scanner.model_range();
   size_t body_bytes = request.body.size();
   uint64_t length = request.complete ? body_bytes : request.content_length;
   if (!endpoint.served_model.empty() && endpoint.served_model != request.scanner.model() &&
@@ -86,7 +86,7 @@ void Upstream::send_request() {
     std::string_view pieces[4] = {head_, body, {}, {}};
     int count = 2;
     if (replacement_.data() != nullptr) {
-      BodyScanner::Range range = request.scanner.model_range();
+      dialect::BodyScanner::Range range = request.scanner.model_range();
       pieces[1] = body.substr(0, static_cast<size_t>(range.begin));
       pieces[2] = replacement_;
       pieces[3] = body.substr(static_cast<size_t>(range.end));

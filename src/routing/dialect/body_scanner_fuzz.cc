@@ -4,9 +4,9 @@
 #include <cstdlib>
 #include <string_view>
 
-#include "routing/gateway/body_scanner.h"
+#include "routing/dialect/body_scanner.h"
 
-using tweendeck::routing::gateway::BodyScanner;
+using tweendeck::routing::dialect::BodyScanner;
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   std::string_view text(reinterpret_cast<const char*>(data), size);

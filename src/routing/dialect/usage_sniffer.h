@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-namespace tweendeck::routing::gateway {
+namespace tweendeck::routing::dialect {
 
 struct Usage {
   uint64_t prompt_tokens = 0;  // 0 = not told
@@ -29,4 +29,4 @@ class UsageSniffer {
   uint64_t size_ = 0;  // of everything seen
 };
 
-}  // namespace tweendeck::routing::gateway
+}  // namespace tweendeck::routing::dialect

@@ -1,10 +1,10 @@
-#include "routing/gateway/body_scanner.h"
+#include "routing/dialect/body_scanner.h"
 
 #include <gtest/gtest.h>
 
 #include "base/clock.h"
 
-namespace tweendeck::routing::gateway {
+namespace tweendeck::routing::dialect {
 namespace {
 
 struct Scan {
@@ -238,4 +238,4 @@ TEST(BodyScanner, AgreesWithASlowReferenceOnMutatedBodies) {
 }
 
 }  // namespace
-}  // namespace tweendeck::routing::gateway
+}  // namespace tweendeck::routing::dialect

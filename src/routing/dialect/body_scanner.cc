@@ -1,10 +1,10 @@
-#include "routing/gateway/body_scanner.h"
+#include "routing/dialect/body_scanner.h"
 
 #include <fmt/format.h>
 
 #include <cstring>
 
-namespace tweendeck::routing::gateway {
+namespace tweendeck::routing::dialect {
 namespace {
 
 constexpr uint64_t kMaxTokens = 1ULL << 40;  // larger limits mean the same
@@ -368,4 +368,4 @@ bool BodyScanner::collect(std::string_view text) {
   return true;
 }
 
-}  // namespace tweendeck::routing::gateway
+}  // namespace tweendeck::routing::dialect

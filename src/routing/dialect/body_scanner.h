@@ -14,7 +14,7 @@
 
 #include "base/result.h"
 
-namespace tweendeck::routing::gateway {
+namespace tweendeck::routing::dialect {
 
 class BodyScanner {
  public:
@@ -107,4 +107,4 @@ class BodyScanner {
   Error error_;
 };
 
-}  // namespace tweendeck::routing::gateway
+}  // namespace tweendeck::routing::dialect

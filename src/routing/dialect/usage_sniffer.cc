@@ -1,9 +1,9 @@
-#include "routing/gateway/usage_sniffer.h"
+#include "routing/dialect/usage_sniffer.h"
 
 #include <algorithm>
 #include <cstring>
 
-namespace tweendeck::routing::gateway {
+namespace tweendeck::routing::dialect {
 namespace {
 
 // The number after `"key":` in `text`, 0 when there is none.
@@ -48,4 +48,4 @@ Usage UsageSniffer::find() const {
           number_of(text, "\"cached_tokens\"")};
 }
 
-}  // namespace tweendeck::routing::gateway
+}  // namespace tweendeck::routing::dialect
