@@ -8,6 +8,7 @@
 #include "base/reason.h"
 #include "placement/cluster/cluster.h"
 #include "placement/events.h"
+#include "placement/queue/namespace_quota.h"
 
 namespace tweendeck::placement {
 
@@ -24,10 +25,14 @@ struct Claim {
   uint16_t failures = 0;  // of binds in a row
   ShapeId shape = 0;
   QueueId queue = kNoQueue;
+  NamespaceId space = kNoNamespace;
   int32_t priority = 0;
+  uint32_t weights = kNoNumber;  // of a model
+  BudgetId budget = kNoBudget;
   uint32_t pending_class = 0;   // if pending and not resting
   uint32_t group = UINT32_MAX;  // index of its gang; UINT32_MAX = none
   uint32_t role = 0;
+  bool preemptible = true;
   uint8_t model_resource = 0;  // the queues' number of the one model that it asks for; 0 = none
   Reason reason = Reason::None;
   uint64_t order = 0;  // of submission
@@ -35,6 +40,8 @@ struct Claim {
   int64_t submitted_ms = 0;
   int64_t tried_ms = 0;
   int64_t deadline_ms = 0;  // of the bind, or of the back-off
+  int64_t started_ms = 0;   // reserved: then; bound: then
+  int64_t min_runtime_ms = 0;
   Spot spot;
   ClaimSlot before = kNoSlot;  // in the list that it is in
   ClaimSlot after = kNoSlot;

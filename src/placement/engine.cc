@@ -1,7 +1,7 @@
 // Events in: what the cluster, shapes and queues are told. What happens to claims is in lifecycle.cc.
 #include "placement/engine.h"
 
-#include <bit>
+#include <algorithm>
 
 namespace tweendeck::placement {
 
@@ -17,6 +17,7 @@ Status Engine::apply(const Event& event, std::vector<ClaimDecision>& out) {
 }
 
 void Engine::at(int64_t time_ms) {
+  time_ms = std::min(time_ms, kMaxTimeMs);
   if (time_ms <= now_ms_) return;
   now_ms_ = time_ms;
   queues_.set_now(now_ms_);
@@ -25,15 +26,6 @@ void Engine::at(int64_t time_ms) {
 void Engine::grown(NodeIndex node) {
   waiting_.node_grew(cluster_, node);
   groups_may_go_on(node);
-}
-
-void Engine::queues_changed() {
-  waiting_.queues_changed();
-  for (Groups::Index index = 0; index < groups_.slots(); ++index) {
-    if (!groups_[index].quota) continue;
-    groups_[index].quota = false;
-    groups_[index].ready = groups_ready_ = true;
-  }
 }
 
 // What queues share: all devices of the nodes that are there, healthy or not, so that a fault moves no quota.
@@ -50,7 +42,8 @@ void Engine::set_capacity() {
     }
   }
   queues_.set_capacity(capacity, now_ms_);
-  queues_changed();
+  quota_changed();
+  victims_changed_ = true;  // fair shares moved
 }
 
 Status Engine::on(const NodePut& event) {
@@ -65,9 +58,18 @@ Status Engine::on(const NodePut& event) {
 Status Engine::on(const NodeGone& event) {
   const NodeIndex node = cluster_.find_node(event.node);
   if (Status ok = cluster_.remove_node(event.node); !ok) return ok;
+  residency_.forget(node);
   set_capacity();
   drop_unusable_reservations(node);
   return {};
+}
+
+Status Engine::on(const WeightsOnNode& event) {
+  const NodeIndex node = cluster_.find_node(event.node);
+  if (node == kNoNode) {
+    return fail(Reason::NotFound, "there is no node '" + event.node + "' for weights to be on");
+  }
+  return residency_.set(event.weights, node, event.permille);
 }
 
 Status Engine::on(const NodeCordon& event) {
@@ -136,7 +138,7 @@ std::optional<ClaimStatus> Engine::status(ClaimId id) const {
   if (slot == kNoSlot || claims_[slot].state == ClaimState::Ended) return std::nullopt;
   const Claim& claim = claims_[slot];
   ClaimStatus status{claim.state, claim.shape, claim.reason, claim.submitted_ms, claim.tried_ms, claim.spot};
-  if (claim.state == ClaimState::Pending && claim.group != Groups::kNone) {
+  if (claim.state == ClaimState::Pending && claim.group != Groups::kNone && !claim.promised) {
     const Group& group = groups_[claim.group];
     status.reason = group.started || group.gathered() ? group.reason : Reason::GangIncomplete;
     status.tried_ms = group.tried_ms;

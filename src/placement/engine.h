@@ -7,7 +7,7 @@
 // confirmed in time gives the spot back and the claim waits again. Three verdicts are never mixed: Placed; Infeasible
 // (proved: nothing in the cluster has room now); BudgetExhausted (not tried to the end; tried again by Timer).
 //
-// Claims that wait are kept by class (shape, queue, priority): one verdict serves the class until something grows
+// Claims that wait are kept by class (shape, queue, namespace, priority): one verdict serves the class until something grows
 // that could host it, so a claim that cannot be placed costs O(1). Within a class the first come is the first served.
 // Among classes that can go on, the higher priority goes first, then the queue further below its share, then the
 // older claim.
@@ -15,11 +15,18 @@
 // Gangs (groups.h) gather their members, start when all roles can have their minimum at once, and grow later. A gang
 // that lost more members than it can do without gives everything back.
 //
+// With `preempt` a claim or gang without room may have others stopped (preempt/victims.h says whom): they are told to
+// Stop, what they free is kept for it, and nobody is told so before his minimum run time, against a disruption budget,
+// or as a part of a gang that could not go on without him: then the whole gang is. Who found nobody asks again at a
+// Timer after anything happened that may have changed that.
+//
 // Not safe for concurrent use.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
+#include <queue>
 #include <string_view>
 #include <vector>
 
@@ -31,6 +38,8 @@
 #include "placement/policy/policy.h"
 #include "placement/preempt/handover.h"
 #include "placement/preempt/victims.h"
+#include "placement/queue/namespace_quota.h"
+#include "placement/residency.h"
 
 namespace tweendeck::placement {
 
@@ -48,6 +57,7 @@ struct EngineSettings {
 };
 
 inline constexpr uint32_t kGroupTriesPerEvent = 8;  // of gangs that wait
+inline constexpr size_t kMaxBudgets = 1u << 20;     // that bound anything or have claims
 
 enum class Verdict : uint8_t {
   Placed,           // reserved at `spot`; confirm with `reservation`
@@ -98,6 +108,7 @@ class Engine {
 
   const Cluster& cluster() const { return cluster_; }
   const Queues& queues() const { return queues_; }
+  const NamespaceQuotas& namespaces() const { return spaces_; }
   std::optional<ShapeId> shape(uint32_t number) const;
   const ClaimTable& claims() const { return claims_; }
   const Handovers& handovers() const { return handovers_; }
@@ -122,12 +133,9 @@ class Engine {
   Status on(const BindFailed& event);
   Status on(const Resize& event);
   Status on(const Timer& event);
-
-  bool seek_victims(ClaimSlot slot);
-  void victim_gone(ClaimId victim);
-  void grant(ClaimSlot slot, const Choice& choice);
-  void end_promise(ClaimSlot slot);
-  void spare(const Handovers::Cancelled& cancelled);
+  Status on(const NamespacePut& event);
+  Status on(const BudgetPut& event);
+  Status on(const WeightsOnNode& event);
 
   struct Attempt {  // to place a claim: where, or what bars its class
     std::optional<Choice> choice;
@@ -135,34 +143,73 @@ class Engine {
     Reason reason = Reason::None;
   };
 
+  enum class Search : uint8_t {
+    Found,
+    Nobody,
+    Later,  // not looked for to the end
+  };
+
   void at(int64_t time_ms);
-  void say(const ClaimDecision& decision);
-  Status reject(ClaimId claim, Reason reason);
   void grown(NodeIndex node);
-  void queues_changed();
-  void drop_unusable_reservations(NodeIndex node);
   void set_capacity();
 
+  // decisions.cc
+  void say(const ClaimDecision& decision);
+  Status reject(ClaimId claim, Reason reason);
+
+  // waiting.cc
   void enter(ClaimSlot slot);
+  void wait_again(ClaimSlot slot);
   void try_place(ClaimSlot slot);
   void join(ClaimSlot slot, ClassId id);
   Attempt look(const Claim& claim);
+  Reason no_room_reason(ShapeId shape) const;
+  void retry();
+  bool first(const PendingClass& a, const PendingClass& b);
+
+  // quota.cc
+  Amounts ask_of(const Claim& claim, ShapeId shape) const;
+  uint8_t model_resource(ShapeId shape) const;
+  std::optional<NamespaceId> space(uint32_t number) const;
+  Admission admit(QueueId queue, NamespaceId space, const Amounts& ask) const;
+  void charge(const Claim& claim);
+  void refund(const Claim& claim);
+  void add_pending(const Claim& claim);
+  void drop_pending(const Claim& claim);
+  void quota_changed();
+
+  // lifecycle.cc
   void reserve(ClaimSlot slot, const Choice& choice);
   void reserve_taken(ClaimSlot slot, const Choice& choice);
+  void grant(ClaimSlot slot, const Choice& choice);
   void free(ClaimSlot slot);
   void give_up(ClaimSlot slot, Reason reason);
   void take_back(ClaimSlot slot, Reason reason);
   int64_t back_off(uint16_t& failures) const;
-  void retry();
-  bool first(const PendingClass& a, const PendingClass& b);
-  Amounts ask_of(const Claim& claim, ShapeId shape) const;
-  uint8_t model_resource(ShapeId shape) const;
-  Reason no_room_reason(ShapeId shape) const;
+  void drop_unusable_reservations(NodeIndex node);
 
+  // preemption.cc
+  void note_running(const Claim& claim);
+  bool may_search();
+  Search seek_victims(ClaimSlot slot);
+  Search seek_victims(Group& group, const Gang& gang, const std::vector<uint32_t>& roles);
+  void stop_for(Handovers::Key key, std::vector<Promise> promises, const std::vector<ClaimId>& victims);
+  Handovers::Key promise_of(const Claim& claim) const;
+  void victim_gone(ClaimId victim);
+  void end_promises(const std::vector<Promise>& promises);
+  void give_up_promise(Handovers::Key key);
+  void search_again();
+
+  // groups.cc
   bool joins_group(const ClaimSubmitted& event, ShapeId shape, Reason& why) const;
   void join_group(ClaimSlot slot, Groups::Index index, uint32_t role);
-  void leave_group(ClaimSlot slot, bool held);
+  void leave_group(ClaimSlot slot, bool held, bool was_stopped);
+  void start_gang(Group& group);
+  void note_minimum(const Group& group);
   void member_lost(ClaimSlot slot);
+  void check_gang(Group& group);
+
+  // gang_placing.cc
   void try_group(Groups::Index index);
   bool next_gang(const Group& group, bool at_least, uint32_t first_role, Gang& gang,
                  std::vector<uint32_t>& roles) const;
@@ -175,20 +222,25 @@ class Engine {
   EngineSettings settings_;
   Cluster cluster_;
   Queues queues_;
+  NamespaceQuotas spaces_;
+  Residency residency_;
   ClaimTable claims_;
   PendingClasses waiting_;
   SlotList reserved_;      // oldest deadline first
   SlotList resting_;       // pending, in back-off
   SlotList ended_;         // oldest first
   SlotList promised_;      // pending, others are being stopped for them
-  RunningClaims running_;  // reserved and bound; kept only if others may be stopped
+  RunningClaims running_;  // reserved and bound, not being stopped; kept only if others may be stopped
   Handovers handovers_;
   uint32_t searches_left_ = 0;
+  bool victims_changed_ = false;  // there may be some where there were none
+  std::priority_queue<int64_t, std::vector<int64_t>, std::greater<>> protected_;  // ends of minimum run times
   Groups groups_;
   GangPlacer gangs_;
   bool groups_ready_ = false;  // perhaps
   std::vector<ShapeId> shape_numbers_;
   std::vector<QueueId> queue_numbers_;
+  std::vector<NamespaceId> space_numbers_;
   int64_t now_ms_ = 0;
   uint64_t submitted_ = 0;
   uint64_t reservations_ = 0;

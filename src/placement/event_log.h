@@ -2,9 +2,10 @@
 //
 //   node name=n1 cpu=96000 memory=412316860416 rack=r7 device id=gpu-1 model=H100 memory=85899345920 numa=0
 //   shape number=3 cpu=4000 devices=1 compute=500
-//   submit claim=17 shape=3 queue=0 time=1200
+//   namespace number=0 name=team-a hard key=limits.nvidia.com/gpu value=8
+//   submit claim=17 shape=3 queue=0 time=1200 namespace=0
 //
-// A line is a verb, then key=value words; nested things (device, partition, condition, rule) begin with their own word and
+// A line is a verb, then key=value words; nested things (device, partition, condition, rule, role, hard) begin with their own word and
 // belong to what stands before. Fields at their default are left out. In values, bytes that are not printable ASCII and
 // space, '=' and '%' are written as %XX. Lines that are empty or begin with '#' are no events. Pure.
 #pragma once

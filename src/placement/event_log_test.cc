@@ -43,14 +43,17 @@ std::vector<Event> examples() {
       DeviceCordon{"GPU-1", true},
       ShapeDefined{3, request},
       QueuePut{2, {"team", "org", 5, {{"devices", 2, 6}, {"model:A", 0, kUnlimited}}}},
-      GroupPut{8, {{3, 2, 4, Level::Node}, {1, 1, 1, Level::Cluster}}, Level::Block, Level::Rack, 2, 1, 9},
+      GroupPut{8, {{3, 2, 4, Level::Node}, {1, 1, 1, Level::Cluster}}, Level::Block, Level::Rack, 2, 1, 9, 3},
       GroupGone{8},
-      ClaimSubmitted{17, 3, 2, -5, 1200, 8, 1},
+      ClaimSubmitted{17, 3, 2, -5, 1200, 8, 1, 4, 6, 7, 60'000, false},
       ClaimWithdrawn{17, 1300},
       BindConfirmed{17, 4, 1400},
       BindFailed{17, 4, 1400},
       Resize{17, 9, 1500},
-      Timer{99}};
+      Timer{99},
+      NamespacePut{4, "team a", {{"limits.nvidia.com/gpu", "8"}, {"requests.nvidia.com/gpumem", "64Ki"}}},
+      BudgetPut{7, 2, 1},
+      WeightsOnNode{"n 1", 6, 400}};
 }
 
 TEST(EventLog, EveryEventIsReadAsItWasWritten) {
@@ -62,7 +65,10 @@ TEST(EventLog, EveryEventIsReadAsItWasWritten) {
     EXPECT_TRUE(is_event_line(line));
   }
   EXPECT_EQ(examples().size(), std::variant_size_v<Event>);
-  EXPECT_EQ(to_line(examples()[9]), "submit claim=17 shape=3 queue=2 priority=-5 time=1200 group=8 role=1");
+  EXPECT_EQ(to_line(examples()[9]),
+            "submit claim=17 shape=3 queue=2 priority=-5 time=1200 group=8 role=1 namespace=4 "
+            "weights=6 budget=7 min-runtime=60000 preemptible=no");
+  EXPECT_EQ(to_line(BudgetPut{7, 2}), "budget number=7 min-available=2");
 }
 
 TEST(EventLog, MistakesAreNamed) {
@@ -73,6 +79,8 @@ TEST(EventLog, MistakesAreNamed) {
   EXPECT_THAT(error("submit claim=1 claim=2"), HasSubstr("claim=2 is not a field here, or twice"));
   EXPECT_THAT(error("submit claim=1 device id=2"), HasSubstr("'device' does not belong here"));
   EXPECT_THAT(error("shape near=rack"), HasSubstr("near=rack"));
+  EXPECT_THAT(error("namespace number=1 rule key=a"), HasSubstr("'rule' does not belong here"));
+  EXPECT_THAT(error("budget number=1 min-available=-1"), HasSubstr("min-available=-1 is no number"));
   EXPECT_THAT(error("node name=%2"), HasSubstr("not escaped"));
   EXPECT_THAT(error("node partition name=1g"), HasSubstr("'partition' does not belong here"));
   EXPECT_THAT(error("device-health id=a on=maybe"), HasSubstr("neither yes nor no"));

@@ -1,5 +1,5 @@
 // The words of a line of an event log: writing them, and reading them with every mistake named. Private to
-// event_log.cc.
+// event_log.cc and event_parse.cc.
 #pragma once
 
 #include <charconv>

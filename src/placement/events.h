@@ -1,6 +1,6 @@
 // What happens to a cluster, in the order in which it happened: the only input of the engine. Plain data.
 //
-// Shapes and queues have numbers that the sender chooses and that mean the same for ever; claims and groups have ids.
+// Shapes, queues, namespaces and weights have numbers that the sender chooses and that mean the same for ever; claims and groups have ids.
 // Every event may come twice or late: it then changes nothing and is answered with a reason. Times never run
 // backwards: an earlier time counts as the latest one seen.
 #pragma once
@@ -13,14 +13,16 @@
 
 #include "placement/cluster/facts.h"
 #include "placement/gang/gang.h"
+#include "placement/preempt/running.h"
 #include "placement/queue/queues.h"
 
 namespace tweendeck::placement {
 
-using ClaimId = uint64_t;
 using GroupId = uint64_t;  // 0 = none
 inline constexpr uint32_t kNoNumber = UINT32_MAX;
-inline constexpr uint32_t kMaxNumber = 1u << 20;  // of shapes and queues
+inline constexpr uint32_t kMaxNumber = 1u << 20;               // of shapes, queues, namespaces and weights
+inline constexpr int64_t kMaxTimeMs = int64_t{1} << 53;        // later times count as this one: 285,000 years
+inline constexpr int64_t kMaxMinRuntimeMs = int64_t{1} << 40;  // 35 years
 
 struct NodePut {
   NodeFacts facts;
@@ -55,6 +57,29 @@ struct QueuePut {
   QueueSpec spec;
   bool operator==(const QueuePut&) const = default;
 };
+// The quota of a namespace, all of it; queue/namespace_quota.h says what `hard` may hold.
+struct NamespacePut {
+  uint32_t space = 0;  // its number
+  std::string name;
+  std::vector<std::pair<std::string, std::string>> hard;
+  bool operator==(const NamespacePut&) const = default;
+};
+// How many claims of a budget may be stopped for others (a PodDisruptionBudget): as many as leave `min_available`
+// running and at most `max_unavailable` of those that have not ended without a place. kNoNumber = no such bound. It
+// bounds what the engine does, not what befalls claims.
+struct BudgetPut {
+  BudgetId budget = 0;  // not 0
+  uint32_t min_available = 0;
+  uint32_t max_unavailable = kNoNumber;
+  bool operator==(const BudgetPut&) const = default;
+};
+// How much of a model's weights lies on a node already, in permille; 0 = nothing any more.
+struct WeightsOnNode {
+  std::string node;
+  uint32_t weights = 0;
+  uint32_t permille = 1000;
+  bool operator==(const WeightsOnNode&) const = default;
+};
 struct GroupRole {
   uint32_t shape = 0;
   uint32_t min = 1;
@@ -71,6 +96,7 @@ struct GroupPut {
   uint32_t queue = kNoNumber;
   int32_t priority = 0;
   int64_t time_ms = 0;
+  uint32_t space = kNoNumber;  // its namespace
   bool operator==(const GroupPut&) const = default;
 };
 struct GroupGone {  // after its members
@@ -84,7 +110,13 @@ struct ClaimSubmitted {
   int32_t priority = 0;        // higher first; of a group's member the group's counts
   int64_t time_ms = 0;
   GroupId group = 0;
-  uint32_t role = 0;  // of the group; its shape must be the claim's
+  uint32_t role = 0;           // of the group; its shape must be the claim's
+  uint32_t space = kNoNumber;  // its namespace; kNoNumber = none. Of a group's member the group's counts
+  uint32_t weights =
+      kNoNumber;  // that it will load: nodes that have them are preferred. Not of a group's member
+  BudgetId budget = kNoBudget;
+  int64_t min_runtime_ms = 0;  // from its placement on, and anew from its bind, nobody may have it stopped
+  bool preemptible = true;     // false: never
   bool operator==(const ClaimSubmitted&) const = default;
 };
 struct ClaimWithdrawn {  // it ended, or is not wanted any more
@@ -115,8 +147,8 @@ struct Timer {
   bool operator==(const Timer&) const = default;
 };
 
-using Event =
-    std::variant<NodePut, NodeGone, NodeCordon, DeviceHealth, DeviceCordon, ShapeDefined, QueuePut, GroupPut,
-                 GroupGone, ClaimSubmitted, ClaimWithdrawn, BindConfirmed, BindFailed, Resize, Timer>;
+using Event = std::variant<NodePut, NodeGone, NodeCordon, DeviceHealth, DeviceCordon, ShapeDefined, QueuePut,
+                           GroupPut, GroupGone, ClaimSubmitted, ClaimWithdrawn, BindConfirmed, BindFailed,
+                           Resize, Timer, NamespacePut, BudgetPut, WeightsOnNode>;
 
 }  // namespace tweendeck::placement

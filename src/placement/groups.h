@@ -14,16 +14,21 @@ inline constexpr size_t kMaxGroups = 1u << 16;
 
 // A gang is started when all its roles got at least their minimum at once. It stays so while each role holds or has
 // ended at least that many; otherwise it is broken: everybody gives back what he holds, and it waits as a whole.
+// Members that were stopped for others have not ended: as many may come in their place.
 struct Group {
   GroupId id = 0;
   bool used = false;
   bool started = false;
-  bool ready = false;  // something changed that may let it go on
-  bool quota = false;  // barred by its queue
+  bool ready = false;     // something changed that may let it go on
+  bool quota = false;     // barred by its queue or namespace
+  bool promised = false;  // others are being stopped for it, as promise `promise` of the handovers
+  bool stopping = false;  // all that hold something are being stopped
   uint16_t failures = 0;
   uint32_t waiting = 0;  // members that hold nothing
   uint64_t order = 0;
+  uint64_t promise = 0;
   QueueId queue = kNoQueue;
+  NamespaceId space = kNoNamespace;
   int32_t priority = 0;
   Reason reason = Reason::GangIncomplete;
   int64_t tried_ms = 0;

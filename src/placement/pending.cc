@@ -1,14 +1,16 @@
 #include "placement/pending.h"
 
+#include <algorithm>
+
 namespace tweendeck::placement {
 
-ClassId PendingClasses::find(ShapeId shape, QueueId queue, int32_t priority) const {
-  const auto it = ids_.find({shape, queue, priority});
+ClassId PendingClasses::find(const PendingKey& key) const {
+  const auto it = ids_.find(key);
   return it == ids_.end() ? kNoClass : it->second;
 }
 
-ClassId PendingClasses::find_or_make(ShapeId shape, QueueId queue, int32_t priority) {
-  if (const ClassId known = find(shape, queue, priority); known != kNoClass) return known;
+ClassId PendingClasses::find_or_make(const PendingKey& key) {
+  if (const ClassId known = find(key); known != kNoClass) return known;
   ClassId id = 0;
   if (free_.empty()) {
     id = static_cast<ClassId>(classes_.size());
@@ -17,15 +19,14 @@ ClassId PendingClasses::find_or_make(ShapeId shape, QueueId queue, int32_t prior
     id = free_.back();
     free_.pop_back();
   }
-  classes_[id] = PendingClass{.shape = shape, .queue = queue, .priority = priority, .claims = {}};
-  ids_.emplace(Key{shape, queue, priority}, id);
+  classes_[id] = PendingClass{.key = key, .claims = {}};
+  ids_.emplace(key, id);
   list_of(Bar::Ready).push_back(id);
   return id;
 }
 
 void PendingClasses::drop(ClassId id) {
-  const PendingClass& c = classes_[id];
-  ids_.erase({c.shape, c.queue, c.priority});
+  ids_.erase(classes_[id].key);
   free_.push_back(id);
 }
 
@@ -54,7 +55,7 @@ void PendingClasses::node_grew(const Cluster& cluster, NodeIndex node) {
   size_t kept = 0;
   for (const ClassId id : barred) {
     PendingClass& c = classes_[id];
-    if (!cluster.fits(node, c.shape)) {
+    if (!cluster.fits(node, c.key.shape)) {
       barred[kept++] = id;
     } else if (c.claims.empty()) {
       drop(id);
@@ -66,7 +67,7 @@ void PendingClasses::node_grew(const Cluster& cluster, NodeIndex node) {
   barred.resize(kept);
 }
 
-void PendingClasses::queues_changed() {
+void PendingClasses::quota_changed() {
   for (const ClassId id : list_of(Bar::Quota)) {
     if (classes_[id].claims.empty()) {
       drop(id);
@@ -76,6 +77,20 @@ void PendingClasses::queues_changed() {
     }
   }
   list_of(Bar::Quota).clear();
+}
+
+void PendingClasses::victims_changed() {
+  std::vector<ClassId>& barred = list_of(Bar::NoRoom);
+  const auto waits = [&](ClassId id) { return !classes_[id].claims.empty(); };
+  if (std::ranges::none_of(barred, [&](ClassId id) { return waits(id) && classes_[id].search_due; })) {
+    for (const ClassId id : barred) classes_[id].search_due = true;
+  }
+  std::erase_if(barred, [&](ClassId id) {
+    if (!waits(id) || !classes_[id].search_due) return false;
+    classes_[id].bar = Bar::Ready;
+    list_of(Bar::Ready).push_back(id);
+    return true;
+  });
 }
 
 const std::vector<ClassId>& PendingClasses::ready() {

@@ -19,6 +19,12 @@ Eligible::Eligible(const RunningClaims& running, Queues* queues, const Preemptor
   for (QueueId q = 0; q < queues_->size(); ++q) {
     if (queues_->exists(q)) queue_share_[q] = queues_->dominant_share(q);
   }
+  for (const RunningClaim& claim : preemptor.gone) count_loss(claim);
+}
+
+void Eligible::count_loss(const RunningClaim& claim) {
+  if (queues_ == nullptr || claim.queue == preemptor_.queue) return;
+  for (QueueId q = claim.queue; q != kRootQueue; q = queues_->parent(q)) add(lost_[q], claim.charged);
 }
 
 bool Eligible::may_stop(Index index) {
@@ -55,21 +61,39 @@ bool Eligible::allowed_now(Index index) {
   return queues_->may_lose(claim.queue, preemptor_.queue, preemptor_.ask, claim.charged, lost_);
 }
 
-size_t Eligible::gang_running(GangId gang) const {
-  const auto found = gang_stopped_.find(gang);
-  return running_.of_gang(gang).size() - (found == gang_stopped_.end() ? 0 : found->second);
+std::vector<uint32_t>& Eligible::gang_now(GangId gang) {
+  const auto [it, added] = gangs_.try_emplace(gang);
+  if (!added) return it->second;
+  std::vector<uint32_t>& running = it->second;
+  running.resize(running_.gang_minimum(gang).size());
+  for (const Index member : running_.of_gang(gang)) {
+    const uint32_t role = running_.at(member).role;
+    if (running.size() <= role) running.resize(role + 1);
+    running[role] += stopped_[member] ? 0 : 1;
+  }
+  return running;
 }
 
-bool Eligible::gang_may_keep(GangId gang, size_t members) const {
-  return members == 0 || members >= running_.gang_minimum(gang);
+bool Eligible::gang_may_stay_so(GangId gang) {
+  const std::vector<uint32_t>& running = gang_now(gang);
+  const std::span<const uint32_t> minimum = running_.gang_minimum(gang);
+  bool anybody = false;
+  bool enough = true;
+  for (size_t role = 0; role < running.size(); ++role) {
+    anybody |= running[role] > 0;
+    enough &= role >= minimum.size() || running[role] >= minimum[role];
+  }
+  return enough || !anybody;
 }
 
 std::vector<Eligible::Index> Eligible::unit(Index index) {
   const RunningClaim& claim = running_.at(index);
-  if (claim.gang == kNoGang || gang_may_keep(claim.gang, gang_running(claim.gang) - 1)) {
-    if (!allowed_now(index)) return {};
-    return {index};
-  }
+  if (!allowed_now(index)) return {};
+  if (claim.gang == kNoGang) return {index};
+  stop(index);
+  const bool goes_alone = gang_may_stay_so(claim.gang);
+  keep(index);
+  if (goes_alone) return {index};
   std::vector<Index> all;
   for (const Index member : running_.of_gang(claim.gang)) {
     if (stopped_[member]) continue;
@@ -86,18 +110,17 @@ std::vector<Eligible::Index> Eligible::unit(Index index) {
 
 void Eligible::stop(Index index) {
   const RunningClaim& claim = running_.at(index);
+  if (claim.gang != kNoGang) --gang_now(claim.gang)[claim.role];
   stopped_[index] = true;
   if (claim.budget != kNoBudget) ++disrupted_[claim.budget];
-  if (claim.gang != kNoGang) ++gang_stopped_[claim.gang];
-  if (queues_ == nullptr || claim.queue == preemptor_.queue) return;
-  for (QueueId q = claim.queue; q != kRootQueue; q = queues_->parent(q)) add(lost_[q], claim.charged);
+  count_loss(claim);
 }
 
 void Eligible::keep(Index index) {
   const RunningClaim& claim = running_.at(index);
+  if (claim.gang != kNoGang) ++gang_now(claim.gang)[claim.role];
   stopped_[index] = false;
   if (claim.budget != kNoBudget) --disrupted_[claim.budget];
-  if (claim.gang != kNoGang) --gang_stopped_[claim.gang];
   if (queues_ == nullptr || claim.queue == preemptor_.queue) return;
   for (QueueId q = claim.queue; q != kRootQueue; q = queues_->parent(q)) subtract(lost_[q], claim.charged);
 }

@@ -1,5 +1,4 @@
-// Who may be stopped for a preemptor, and what is left of budgets, gangs and
-// fair shares while victims are chosen.
+// Who may be stopped for a preemptor, and what is left of budgets, gangs and fair shares while victims are chosen.
 #pragma once
 
 #include <compare>
@@ -25,24 +24,23 @@ class Eligible {
 
   Eligible(const RunningClaims& running, Queues* queues, const Preemptor& preemptor, int64_t now_ms);
 
-  // Whether any claim like this may be stopped, budgets and shares as they are
-  // before anybody was.
+  // Whether any claim like this may be stopped, budgets and shares as they are before anybody was.
   bool may_stop(Index claim);
   VictimKey key(Index claim) const;
 
-  // What has to stop with the claim now: itself, or with it what is left of its
-  // gang. Empty: it may not.
+  // What has to stop with the claim now: itself, or with it what is left of its gang. Empty: it may not.
   std::vector<Index> unit(Index claim);
   // Both book; `keep` undoes a stop in any order.
   void stop(Index claim);
   void keep(Index claim);
   bool stopped(Index claim) const { return stopped_[claim]; }
-  // Whether the claim's gang may have this many members running.
-  bool gang_may_keep(GangId gang, size_t members) const;
-  size_t gang_running(GangId gang) const;
+  // Whether the claim's gang could be left as it is now: gone, or with all that it needs.
+  bool gang_may_stay_so(GangId gang);
 
  private:
   bool allowed_now(Index claim);
+  void count_loss(const RunningClaim& claim);
+  std::vector<uint32_t>& gang_now(GangId gang);
 
   const RunningClaims& running_;
   Queues* queues_;
@@ -54,7 +52,7 @@ class Eligible {
   std::vector<int64_t> queue_share_;
   std::vector<Amounts> lost_;  // by queue
   std::unordered_map<BudgetId, uint32_t> disrupted_;
-  std::unordered_map<GangId, uint32_t> gang_stopped_;
+  std::unordered_map<GangId, std::vector<uint32_t>> gangs_;  // members running, by role
 };
 
 }  // namespace tweendeck::placement

@@ -63,6 +63,7 @@ std::optional<Handovers::Cancelled> Handovers::cancel(Cluster& cluster, Key key)
       cancelled.spared.push_back(held.claim);
     }
   }
+  cancelled.promises = std::move(found->second.promises);
   handovers_.erase(found);
   return cancelled;
 }

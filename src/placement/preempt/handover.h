@@ -29,7 +29,7 @@ struct Promise {
 
 class Handovers {
  public:
-  using Key = uint64_t;  // the preemptor: its claim or its gang
+  using Key = uint64_t;  // the preemptor: its claim, or one of its gang
 
   // `victims` run; none of them may be in another handover. False when one is,
   // or the key is in use.
@@ -61,6 +61,7 @@ class Handovers {
   struct Cancelled {
     std::vector<NodeIndex> freed;  // nodes that may have more room now
     std::vector<ClaimId> spared;   // who runs on
+    std::vector<Promise> promises;
   };
   std::optional<Cancelled> cancel(Cluster& cluster, Key key);
   // Keys whose victims have not gone in time, in order.

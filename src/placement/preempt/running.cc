@@ -29,8 +29,14 @@ bool RunningClaims::remove(ClaimId id) {
   const Index index = found->second;
   const RunningClaim& claim = claims_[index];
   std::erase(by_node_[claim.spot.node], index);
-  if (claim.gang != kNoGang) std::erase(gangs_[claim.gang].members, index);
-  if (claim.budget != kNoBudget) --budgets_[claim.budget].running;
+  if (claim.gang != kNoGang) {
+    std::erase(gangs_.at(claim.gang).members, index);
+    forget_if_empty_gang(claim.gang);
+  }
+  if (claim.budget != kNoBudget) {
+    --budgets_.at(claim.budget).running;
+    forget_if_empty(claim.budget);
+  }
   indices_.erase(found);
   used_[index] = false;
   free_.push_back(index);
@@ -53,24 +59,52 @@ std::span<const RunningClaims::Index> RunningClaims::of_gang(GangId gang) const 
   return found->second.members;
 }
 
-void RunningClaims::set_gang_minimum(GangId gang, uint32_t members) {
-  gangs_[gang].minimum = members;
+void RunningClaims::set_gang_minimum(GangId gang, std::vector<uint32_t> by_role) {
+  gangs_[gang].minimum = std::move(by_role);
+  forget_if_empty_gang(gang);
 }
 
-uint32_t RunningClaims::gang_minimum(GangId gang) const {
+std::span<const uint32_t> RunningClaims::gang_minimum(GangId gang) const {
   const auto found = gangs_.find(gang);
-  return found == gangs_.end() ? 0 : found->second.minimum;
+  if (found == gangs_.end()) return {};
+  return found->second.minimum;
 }
 
-void RunningClaims::set_budget(BudgetId budget, uint32_t min_available) {
+void RunningClaims::set_budget(BudgetId budget, uint32_t min_available, uint32_t max_unavailable) {
   budgets_[budget].min_available = min_available;
+  budgets_[budget].max_unavailable = max_unavailable;
+  forget_if_empty(budget);
+}
+
+void RunningClaims::expect(BudgetId budget) {
+  if (budget != kNoBudget) ++budgets_[budget].expected;
+}
+
+void RunningClaims::expect_no_more(BudgetId budget) {
+  if (budget == kNoBudget) return;
+  --budgets_[budget].expected;
+  forget_if_empty(budget);
 }
 
 uint32_t RunningClaims::disruptions_allowed(BudgetId budget) const {
   if (budget == kNoBudget) return UINT32_MAX;
   const auto found = budgets_.find(budget);
   if (found == budgets_.end()) return UINT32_MAX;
-  return found->second.running - std::min(found->second.running, found->second.min_available);
+  const Budget& b = found->second;
+  const uint32_t expected = std::max(b.expected, b.running);
+  const uint32_t needed = std::max(b.min_available, expected - std::min(expected, b.max_unavailable));
+  return b.running - std::min(b.running, needed);
+}
+
+void RunningClaims::forget_if_empty(BudgetId budget) {
+  const Budget& b = budgets_.at(budget);
+  const bool unbounded = b.min_available == 0 && b.max_unavailable == kAnyNumberUnavailable;
+  if (unbounded && b.running == 0 && b.expected == 0) budgets_.erase(budget);
+}
+
+void RunningClaims::forget_if_empty_gang(GangId gang) {
+  const Gang& g = gangs_.at(gang);
+  if (g.minimum.empty() && g.members.empty()) gangs_.erase(gang);
 }
 
 }  // namespace tweendeck::placement

@@ -25,6 +25,7 @@ struct RunningClaim {
   QueueId queue = kRootQueue;
   int32_t priority = 0;
   GangId gang = kNoGang;
+  uint32_t role = 0;  // of the gang
   BudgetId budget = kNoBudget;
   bool preemptible = true;  // by others; false also keeps the defragmentation advisor away
   int64_t started_ms = 0;
@@ -32,8 +33,8 @@ struct RunningClaim {
   Amounts charged{};           // to its queue
 };
 
-// What a disruption budget (PDB) allows: at least `min_available` of its claims
-// keep running.
+inline constexpr uint32_t kAnyNumberUnavailable = UINT32_MAX;
+
 class RunningClaims {
  public:
   using Index = uint32_t;  // dense; used again after a removal
@@ -51,23 +52,33 @@ class RunningClaims {
   std::span<const Index> of_gang(GangId gang) const;
   size_t nodes() const { return by_node_.size(); }
 
-  // Of a gang that keeps fewer, nothing is left that is worth keeping. 0 = its
-  // members are independent.
-  void set_gang_minimum(GangId gang, uint32_t members);
-  uint32_t gang_minimum(GangId gang) const;
-  void set_budget(BudgetId budget, uint32_t min_available);
+  // Of a gang that keeps fewer in any role, nothing is left that is worth keeping. None = its members are independent.
+  void set_gang_minimum(GangId gang, std::vector<uint32_t> by_role);
+  std::span<const uint32_t> gang_minimum(GangId gang) const;  // by role; roles beyond it need nobody
+
+  // What a disruption budget (PDB) allows: at least `min_available` of its claims keep running, and at most
+  // `max_unavailable` of those that are expected to do not.
+  void set_budget(BudgetId budget, uint32_t min_available, uint32_t max_unavailable = kAnyNumberUnavailable);
+  // Claims that should run, whether they do or not: one came, one ended.
+  void expect(BudgetId budget);
+  void expect_no_more(BudgetId budget);
   // How many of its claims may be stopped now.
   uint32_t disruptions_allowed(BudgetId budget) const;
+  size_t budgets() const { return budgets_.size(); }
 
  private:
   struct Budget {
     uint32_t min_available = 0;
+    uint32_t max_unavailable = kAnyNumberUnavailable;
     uint32_t running = 0;
+    uint32_t expected = 0;
   };
   struct Gang {
-    uint32_t minimum = 0;
+    std::vector<uint32_t> minimum;  // by role
     std::vector<Index> members;
   };
+  void forget_if_empty(BudgetId budget);
+  void forget_if_empty_gang(GangId gang);
   std::vector<RunningClaim> claims_;
   std::vector<bool> used_;
   std::vector<Index> free_;

@@ -42,7 +42,8 @@ class Plan {
        const Preemptor& preemptor, Area area)
       : cluster_(cluster), running_(running), eligible_(eligible), preemptor_(preemptor), index_(index) {
     for (NodeIndex n = 0; n < cluster.nodes().size(); ++n) {
-      if (!contains(area, cluster.nodes()[n], n)) continue;
+      if (!contains(area, cluster.nodes()[n], n) || !contains(preemptor.inside, cluster.nodes()[n], n))
+        continue;
       nodes_.push_back(n);
       total_ += index.nodes()[n];
     }
@@ -239,9 +240,9 @@ class Plan {
 
   // Sets of victims that may be left running: the claim alone, or as many of its gang as make it live, most first.
   // Every such set of a small gang; of a large one all, and all but those on one node.
-  std::vector<std::vector<Index>> rescues(Index claim) const {
+  std::vector<std::vector<Index>> rescues(Index claim) {
     const GangId gang = running_.at(claim).gang;
-    if (gang == kNoGang || eligible_.gang_may_keep(gang, eligible_.gang_running(gang) + 1)) return {{claim}};
+    if (gang == kNoGang || may_run(gang, {claim})) return {{claim}};
     std::vector<Index> all;
     for (const Index member : running_.of_gang(gang)) {
       if (eligible_.stopped(member)) all.push_back(member);
@@ -264,13 +265,19 @@ class Plan {
         sets.push_back(std::move(set));
       }
     }
-    std::erase_if(sets, [&](const auto& set) {
-      return set.empty() || !eligible_.gang_may_keep(gang, eligible_.gang_running(gang) + set.size());
-    });
+    std::erase_if(sets, [&](const auto& set) { return set.empty() || !may_run(gang, set); });
     std::ranges::sort(sets, [](const auto& a, const auto& b) {
       return a.size() != b.size() ? a.size() > b.size() : a < b;
     });
     return sets;
+  }
+
+  // Whether the gang could run with these of its stopped members.
+  bool may_run(GangId gang, const std::vector<Index>& set) {
+    for (const Index member : set) eligible_.keep(member);
+    const bool may = eligible_.gang_may_stay_so(gang);
+    for (const Index member : set) eligible_.stop(member);
+    return may;
   }
 
   // Lets the set run again if enough fits nevertheless.
@@ -326,7 +333,8 @@ uint64_t upper_bound(Cluster& cluster, const RunningClaims& running, Eligible& e
   const Cluster::Mark mark = cluster.mark();
   uint64_t total = 0;
   for (NodeIndex n = 0; n < cluster.nodes().size(); ++n) {
-    if (!contains(area, cluster.nodes()[n], n)) continue;
+    if (!contains(area, cluster.nodes()[n], n) || !contains(preemptor.inside, cluster.nodes()[n], n))
+      continue;
     for (const Index claim : running.on_node(n)) {
       if (eligible.may_stop(claim)) cluster.give(running.at(claim).spot, running.at(claim).shape);
     }
@@ -341,7 +349,7 @@ std::vector<Area> areas(const Cluster& cluster, const Preemptor& preemptor) {
   std::vector<uint32_t> ids;
   for (NodeIndex n = 0; n < cluster.nodes().size(); ++n) {
     const NodeState& node = cluster.nodes()[n];
-    if (contains({preemptor.required, kAnyDomain}, node, n))
+    if (contains({preemptor.required, kAnyDomain}, node, n) && contains(preemptor.inside, node, n))
       ids.push_back(domain_of(node, n, preemptor.required));
   }
   std::ranges::sort(ids);
@@ -398,7 +406,7 @@ Victims find_victims(Cluster& cluster, GangPlacer& placer, const RunningClaims& 
     cluster.give(running.at(claim).spot, running.at(claim).shape);
     verdict.claims.push_back(running.at(claim).id);
   }
-  const std::vector<Area> inside = {*chosen};
+  const std::vector<Area> inside = {*chosen, preemptor.inside};
   fill(cluster, placer.slots(cluster, preemptor.shape), inside, preemptor.members, verdict.spots);
   cluster.undo_to(mark);
   std::ranges::sort(verdict.claims);

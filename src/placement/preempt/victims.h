@@ -33,6 +33,9 @@ struct Preemptor {
   Level required = Level::Cluster;  // all in one such domain; an island counts
                                     // as its node here
   uint32_t domain = kAnyDomain;
+  Area inside{};  // and all of them in here
+  std::vector<RunningClaim>
+      gone;  // stopped for the same purpose already: counted for fair shares, not running
 };
 
 struct Victims {

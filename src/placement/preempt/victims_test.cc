@@ -120,9 +120,9 @@ TEST_F(VictimsTest, AGangGoesTogetherButItsMembersAboveTheMinimumOneByOne) {
   run(a, 2, whole(), {.gang = 9});
   run(b, 1, whole(), {.gang = 9});
   const ClaimId alone = run(b, 2, whole(), {.priority = 1});
-  running_.set_gang_minimum(9, 2);
+  running_.set_gang_minimum(9, {2});
   EXPECT_EQ(find(whole(), 2).claims.size(), 1u);
-  running_.set_gang_minimum(9, 3);
+  running_.set_gang_minimum(9, {3});
   EXPECT_THAT(find(whole(), 2).claims, ElementsAre(1u, 2u, 3u)) << "lower priority before fewer";
   running_.remove(1);
   RunningClaim fixed = running_.at(running_.find(2));
@@ -197,7 +197,7 @@ TEST(VictimsProperty, NobodyIsStoppedInVain) {
       claim.preemptible = random.below(8) != 0;
       running.add(claim);
     }
-    for (const GangId gang : {1, 2}) running.set_gang_minimum(gang, static_cast<uint32_t>(random.below(4)));
+    for (const GangId gang : {1, 2}) running.set_gang_minimum(gang, {static_cast<uint32_t>(random.below(4))});
     running.set_budget(1, static_cast<uint32_t>(random.below(3)));
     Preemptor preemptor;
     preemptor.shape = shape_of(cluster, testing::random_request(random));
@@ -241,7 +241,7 @@ TEST(VictimsProperty, NobodyIsStoppedInVain) {
     ASSERT_LE(of_budget, running.disruptions_allowed(1)) << seed;
     const auto whole_or_enough = [&](GangId gang, size_t stopped) {
       const size_t left = running.of_gang(gang).size() - stopped;
-      return left == 0 || left >= running.gang_minimum(gang);
+      return left == 0 || left >= (running.gang_minimum(gang).empty() ? 0 : running.gang_minimum(gang)[0]);
     };
     for (const auto& entry : of_gang) ASSERT_TRUE(whole_or_enough(entry.first, entry.second)) << seed;
     // Every subset that would be allowed and is smaller does not do; up to ten

@@ -31,10 +31,8 @@ const Key* key_of(std::string_view name) {
 }  // namespace
 
 NamespaceId NamespaceQuotas::find(std::string_view name) const {
-  for (NamespaceId id = 0; id < entries_.size(); ++id) {
-    if (entries_[id].name == name) return id;
-  }
-  return kNoNamespace;
+  const auto known = ids_.find(std::string(name));
+  return known == ids_.end() ? kNoNamespace : known->second;
 }
 
 Result<NamespaceId> NamespaceQuotas::put(std::string_view name,
@@ -63,6 +61,7 @@ Result<NamespaceId> NamespaceQuotas::put(std::string_view name,
     }
     id = static_cast<NamespaceId>(entries_.size());
     entries_.push_back({std::string(name), {}, {}});
+    ids_.emplace(name, id);
   }
   entries_[id].limit = limit;
   return id;

@@ -8,6 +8,7 @@
 
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -43,6 +44,7 @@ class NamespaceQuotas {
     Amounts limit{}, used{};
   };
   std::vector<Entry> entries_;
+  std::unordered_map<std::string, NamespaceId> ids_;  // looked up only
 };
 
 }  // namespace tweendeck::placement
