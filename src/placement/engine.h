@@ -98,6 +98,8 @@ class Engine {
 
   // Appends every change of a claim to `out`. An error is an event that could not be applied and changed nothing.
   Status apply(const Event& event, std::vector<ClaimDecision>& out);
+  // Upkeep that can wait until the decisions are out: call it after each event, or not at all, decisions are the same.
+  void settle() { policy_->settle(cluster_); }
 
   std::optional<ClaimStatus> status(ClaimId claim) const;  // nothing when unknown or ended
   size_t pending() const { return pending_count_; }

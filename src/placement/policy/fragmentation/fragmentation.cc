@@ -128,6 +128,7 @@ void FragmentationPolicy::learn_if_due(const Cluster& cluster) {
       next_ = std::make_unique<Index>(catalog_);
       next_->scorer().learn(cluster, demand_);
       in_force_at_ = arrivals + arrivals / kPreparingShare;
+      prepared_at_ = arrivals + arrivals / kPreparingShare / 2;
     }
   }
   if (next_ == nullptr || arrivals < in_force_at_) return;
@@ -150,8 +151,8 @@ void FragmentationPolicy::settle(const Cluster& cluster) {
   count_arrivals();
   index_->advance();
   if (next_ == nullptr) return;
-  const uint64_t arrivals = std::max<uint64_t>(1, in_force_at_ - std::min(in_force_at_, demand_.arrivals()));
-  next_->prepare(cluster, next_->lacking(cluster) / arrivals + 1);
+  const uint64_t arrivals = std::max<uint64_t>(1, prepared_at_ - std::min(prepared_at_, demand_.arrivals()));
+  if (!next_->prepare(cluster, next_->lacking(cluster) / arrivals + 1)) next_->advance();
 }
 
 std::optional<Choice> FragmentationPolicy::choose(const Cluster& cluster, ShapeId shape,
@@ -179,7 +180,7 @@ std::optional<Choice> FragmentationPolicy::choose(const Cluster& cluster, ShapeI
 std::optional<Choice> FragmentationPolicy::choose_any(const Cluster& cluster, ShapeId shape,
                                                       const Narrowing& narrowing) {
   const KindId kind = catalog_.kind_of(shape);
-  index_->catch_up(kind);
+  index_->work_out(kind);
   NodeIndex best = kNoNode;
   int64_t best_score = INT64_MIN;
   for (NodeIndex node = 0; node < nodes_.size(); ++node) {

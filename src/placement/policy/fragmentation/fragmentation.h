@@ -68,6 +68,7 @@ class FragmentationPolicy : public Policy {
   std::unique_ptr<fragmentation::Index> index_;  // in force
   std::unique_ptr<fragmentation::Index> next_;   // being prepared
   uint64_t in_force_at_ = kNever;                // arrivals at which `next_` takes over
+  uint64_t prepared_at_ = kNever;                // arrivals by which it should lack nothing
   std::vector<Seen> nodes_;
   std::vector<ShapeId> came_;  // arrived, not yet counted
   std::vector<ShapeId> went_;

@@ -6,8 +6,8 @@
 namespace tweendeck::placement::fragmentation {
 namespace {
 
-// Brought up to date after each decision, so that the next one of any kind finds little left to do.
-constexpr uint32_t kBoardsPerDecision = 1;
+// Kinds whose scores are worked out after each decision, so that the next one of any kind finds little left to do.
+constexpr uint32_t kKindsPerDecision = 1;
 
 }  // namespace
 
@@ -16,7 +16,10 @@ Index::Index(const Catalog& catalog) : catalog_(catalog), scorer_(catalog) {
 }
 
 void Index::follow_kinds() {
-  boards_.resize(catalog_.kinds().size());
+  for (; followed_ < catalog_.kinds().size(); ++followed_) {
+    const Kind& kind = catalog_.kinds()[followed_];
+    if (kind.plain && kind.priced_as == followed_) leaders_.push_back(followed_);
+  }
 }
 
 void Index::count(const Class& of, int sign) {
@@ -64,21 +67,18 @@ uint64_t Index::lacking(const Cluster& cluster) const {
 }
 
 bool Index::prepare(const Cluster& cluster, uint64_t units) {
-  for (; units > 0; --units) {
+  while (units > 0) {
     if (in_.size() < cluster.nodes().size()) {
       in_.push_back(kNoClass);
       read(cluster, static_cast<NodeIndex>(in_.size() - 1));
-    } else if (prepared_ >= leaders_.size()) {
-      return false;
-    } else if (prepared_slot_ >= classes_.slots().size()) {
-      catch_up(leaders_[prepared_++]);
-      prepared_slot_ = 0;
-    } else {
-      const Live& live = classes_.slots()[prepared_slot_++];
-      const KindId kind = leaders_[prepared_];
-      if (live.id == kNoClass || live.max_cpu_milli < static_cast<int64_t>(scorer_.least_cpu(kind))) continue;
-      memo_.at(classes_, live.id, kind, scorer_);
+      --units;
+      continue;
     }
+    if (prepared_ >= leaders_.size()) return false;
+    table_.follow(classes_, scorer_, epoch_);
+    const uint64_t done = table_.work_out(classes_, scorer_, leaders_[prepared_], units);
+    if (done < units) ++prepared_;
+    units -= std::min(units, std::max<uint64_t>(done, 1));
   }
   return true;
 }
@@ -90,47 +90,48 @@ void Index::refresh(const Demand& demand, uint64_t free, uint64_t standing) {
 }
 
 void Index::advance() {
-  for (uint32_t i = 0; i < kBoardsPerDecision && !leaders_.empty(); ++i) {
+  table_.follow(classes_, scorer_, epoch_);
+  for (uint32_t i = 0; i < kKindsPerDecision && !leaders_.empty(); ++i) {
     turn_ = (turn_ + 1) % leaders_.size();
-    catch_up(leaders_[turn_]);
+    table_.work_out(classes_, scorer_, leaders_[turn_], SIZE_MAX);
   }
 }
 
-void Index::catch_up(KindId kind) {
-  boards_[leader(kind)].catch_up(classes_, leader(kind), epoch_, scorer_, memo_);
+void Index::work_out(KindId kind) {
+  table_.follow(classes_, scorer_, epoch_);
+  table_.work_out(classes_, scorer_, leader(kind), SIZE_MAX);
 }
 
 int32_t Index::score(NodeIndex node, KindId kind) const {
-  return in_[node] == kNoClass ? Score::kNowhere : boards_[leader(kind)].score(classes_[in_[node]].slot);
+  return in_[node] == kNoClass ? Score::kNowhere : table_.score(classes_[in_[node]].slot, leader(kind));
 }
 
 const Class* Index::class_of(NodeIndex node) const {
   return node < in_.size() && in_[node] != kNoClass ? &classes_[in_[node]] : nullptr;
 }
 
-const Score& Index::score_of(const Class& of, KindId kind) {
-  return memo_.at(classes_, classes_.slots()[of.slot].id, leader(kind), scorer_);
+Score Index::score_of(const Class& of, KindId kind) {
+  return scorer_.score(of.state, of.worth, leader(kind));
 }
 
 std::optional<Choice> Index::choose(const Cluster& cluster, ShapeId shape) {
-  const KindId kind = catalog_.kind_of(shape);
-  catch_up(kind);
-  Board& board = boards_[leader(kind)];
-  for (Board::Place place = board.best(classes_); place.slot != Board::Place::kNone;
-       place = board.next(classes_, place)) {
-    const Rest want = board.score_at(place).want;
+  const KindId kind = leader(catalog_.kind_of(shape));
+  const Request& request = cluster.shape(shape).request;
+  const ScoreTable::Need need{static_cast<int32_t>(request.cpu_milli),
+                              static_cast<int64_t>(request.node_memory_bytes)};
+  table_.follow(classes_, scorer_, epoch_);
+  ScoreTable::Place place = ScoreTable::kBeforeAll;
+  for (;;) {
+    place = table_.best(classes_, scorer_, kind, need, place);
+    if (place.slot == ScoreTable::Place::kNone) return std::nullopt;
+    const Rest want = table_.parts(place.slot, kind).want;
     if (const auto spot = first_fit(cluster, shape, place.slot, want)) return Choice{*spot, place.score};
   }
-  return std::nullopt;
 }
 
 std::optional<Spot> Index::first_fit(const Cluster& cluster, ShapeId shape, SlotId slot, Rest want) {
   const Request& request = cluster.shape(shape).request;
   const Class& searched = classes_[classes_.slots()[slot].id];
-  if (classes_.slots()[slot].max_cpu_milli < static_cast<int64_t>(request.cpu_milli) ||
-      searched.max_memory_bytes < static_cast<int64_t>(request.node_memory_bytes)) {
-    return std::nullopt;
-  }
   int32_t most_cpu = INT32_MIN;
   int64_t most_memory = INT64_MIN;
   const NodeSet& members = classes_.members(searched);
@@ -146,7 +147,7 @@ std::optional<Spot> Index::first_fit(const Cluster& cluster, ShapeId shape, Slot
     if (fitting == 0) continue;
     return cluster.spot(node, pick(cluster, node, fitting, request.devices, want), shape);
   }
-  classes_.set_most(classes_.slots()[slot].id, most_cpu, most_memory);
+  classes_.set_most(slot, most_cpu, most_memory);
   return std::nullopt;
 }
 

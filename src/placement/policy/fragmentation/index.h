@@ -6,9 +6,9 @@
 #include <optional>
 #include <vector>
 
-#include "placement/policy/fragmentation/board.h"
 #include "placement/policy/fragmentation/catalog.h"
 #include "placement/policy/fragmentation/classes.h"
+#include "placement/policy/fragmentation/score_table.h"
 #include "placement/policy/fragmentation/scorer.h"
 #include "placement/policy/policy.h"
 
@@ -37,21 +37,21 @@ class Index {
   uint64_t lacking(const Cluster& cluster) const;
   // Dynamic prices, from what is asked and free now.
   void refresh(const Demand& demand, uint64_t free, uint64_t standing);
-  // Brings some boards up to date, others each time: decisions then find little left to do.
+  // Brings the table of scores up to date, some of it each time: decisions then find little left to do.
   void advance();
 
   // Where a plain shape goes; nothing when no state shows room.
   std::optional<Choice> choose(const Cluster& cluster, ShapeId shape);
-  // Score of the shape on the node's state; kNowhere when the state shows no room. After `catch_up` of its kind.
-  void catch_up(KindId kind);
+  // Score of the kind on the node's state; kNowhere when the state shows no room. After `work_out` of the kind.
+  void work_out(KindId kind);
   int32_t score(NodeIndex node, KindId kind) const;
   // Nothing when the node takes no claims.
   const Class* class_of(NodeIndex node) const;
-  const Score& score_of(const Class& of, KindId kind);
+  Score score_of(const Class& of, KindId kind);
 
   size_t classes() const { return classes_.size(); }
   size_t live_classes() const { return classes_.live(); }
-  size_t scores() const { return memo_.size(); }
+  size_t scores() const { return table_.scores(); }
 
  private:
   void read(const Cluster& cluster, NodeIndex node);
@@ -63,14 +63,13 @@ class Index {
   const Catalog& catalog_;
   Scorer scorer_;
   Classes classes_;
-  ScoreMemo memo_;
-  std::vector<Board> boards_;    // by kind that others are priced as
-  std::vector<KindId> leaders_;  // those kinds
+  ScoreTable table_;
+  std::vector<KindId> leaders_;  // kinds that others are priced as
+  KindId followed_ = 0;          // kinds seen
   std::vector<ClassId> in_;      // by node
   uint64_t epoch_ = 0;
   size_t turn_ = 0;      // of `advance`
   size_t prepared_ = 0;  // leaders
-  SlotId prepared_slot_ = 0;
 };
 
 }  // namespace tweendeck::placement::fragmentation
