@@ -138,6 +138,7 @@ class Engine {
   Status on(const NamespacePut& event);
   Status on(const BudgetPut& event);
   Status on(const WeightsOnNode& event);
+  Status on(const ClaimAdopted& event);
 
   struct Attempt {  // to place a claim: where, or what bars its class
     std::optional<Choice> choice;
@@ -160,7 +161,9 @@ class Engine {
   Status reject(ClaimId claim, Reason reason);
 
   // waiting.cc
+  Reason add_claim(const ClaimSubmitted& event, ClaimSlot& slot);
   void enter(ClaimSlot slot);
+  void stop_waiting(ClaimSlot slot);
   void wait_again(ClaimSlot slot);
   void try_place(ClaimSlot slot);
   void join(ClaimSlot slot, ClassId id);
@@ -190,6 +193,11 @@ class Engine {
   int64_t back_off(uint16_t& failures) const;
   void drop_unusable_reservations(NodeIndex node);
 
+  // adoption.cc
+  std::optional<Spot> spot_of(const ClaimAdopted& event) const;
+  Reason adoptable(const ClaimAdopted& event, const Spot& spot);
+  void gang_runs(Groups::Index index);
+
   // preemption.cc
   void note_running(const Claim& claim);
   bool may_search();
@@ -205,6 +213,8 @@ class Engine {
   // groups.cc
   bool joins_group(const ClaimSubmitted& event, ShapeId shape, Reason& why) const;
   void join_group(ClaimSlot slot, Groups::Index index, uint32_t role);
+  void try_member(ClaimSlot slot);
+  void member_placed(const Claim& claim);
   void leave_group(ClaimSlot slot, bool held, bool was_stopped);
   void start_gang(Group& group);
   void note_minimum(const Group& group);

@@ -170,5 +170,114 @@ TEST(ClaimTableTest, FindsWhatIsThereAndNothingElse) {
   }
 }
 
+ClaimAdopted adopted(ClaimId claim, uint32_t shape, const std::string& node, const std::string& device) {
+  return {{claim, shape}, node, {{device, 0}}};
+}
+
+TEST_F(EngineTest, WhatIsKnownToRunIsBookedWhateverStandsAgainstIt) {
+  send(node("a", 1));
+  send(NodeCordon{"a", true});
+  send(DeviceHealth{"a0", false});
+  const std::vector<ClaimDecision> out = send(adopted(1, 500, "a", "a0"));
+  ASSERT_EQ(out.size(), 2u);
+  EXPECT_EQ(out[0].verdict, Verdict::Placed);
+  EXPECT_EQ(out[1].verdict, Verdict::Bound);
+  EXPECT_EQ(engine_.status(1)->state, ClaimState::Bound);
+  EXPECT_EQ(engine_.cluster().nodes()[0].compute_free[0], 500);
+  EXPECT_EQ(one(adopted(1, 500, "a", "a0")).reason, Reason::AlreadyExists);
+  EXPECT_EQ(one(adopted(2, 1000, "a", "a0")).reason, Reason::InsufficientCompute) << "that cannot be true";
+  EXPECT_EQ(one(adopted(2, 500, "b", "a0")).reason, Reason::NotFound);
+  EXPECT_EQ(one(adopted(2, 500, "a", "b0")).reason, Reason::NotFound);
+  EXPECT_EQ(one(adopted(2, 7, "a", "a0")).reason, Reason::NotFound);
+  EXPECT_EQ(one(ClaimAdopted{{2, 500}, "a", {}}).reason, Reason::InvalidArgument);
+  EXPECT_EQ(one(ClaimWithdrawn{1, 2}).verdict, Verdict::Ended);
+  EXPECT_EQ(engine_.cluster().nodes()[0].compute_free[0], kWholeCompute);
+  EXPECT_EQ(one(adopted(1, 500, "a", "a0")).reason, Reason::AlreadyExists) << "it ended";
+}
+
+TEST_F(EngineTest, WhoWaitsOrIsReservedMayTurnOutToRun) {
+  send(node("a", 1));
+  send(node("b", 1));
+  const ClaimDecision first = one(ClaimSubmitted{1, 1000, kNoNumber, 0, 0});
+  const std::string here = engine_.cluster().facts(first.spot.node).name;
+  const std::string there = here == "a" ? "b" : "a";
+  send(Timer{100});
+  ASSERT_EQ(engine_.status(1)->reason, Reason::BindTimeout);
+  EXPECT_EQ(send(adopted(1, 1000, here, here + "0")).back().verdict, Verdict::Bound)
+      << "the bind was only late";
+  EXPECT_TRUE(send(Timer{1000}).empty()) << "it waits for nothing any more";
+
+  const ClaimDecision second = one(ClaimSubmitted{2, 500, kNoNumber, 0, 1001});
+  ASSERT_EQ(engine_.cluster().facts(second.spot.node).name, there);
+  EXPECT_EQ(one(adopted(2, 500, there, there + "0")).verdict, Verdict::Bound)
+      << "no more than a confirmation";
+  EXPECT_EQ(one(adopted(3, 1000, there, there + "0")).reason, Reason::InsufficientCompute);
+  send(node("c", 1));
+  const ClaimDecision third = one(ClaimSubmitted{3, 1000, kNoNumber, 0, 1002});
+  EXPECT_EQ(one(adopted(3, 500, "c", "c0")).reason, Reason::InvalidArgument) << "of another shape";
+  send(node("d", 1));
+  const std::vector<ClaimDecision> moved = send(adopted(3, 1000, "d", "d0"));
+  ASSERT_EQ(moved.size(), 3u);
+  EXPECT_EQ(moved[0].verdict, Verdict::Released);
+  EXPECT_EQ(moved[0].spot, third.spot);
+  EXPECT_EQ(engine_.cluster().facts(moved[1].spot.node).name, "d");
+  EXPECT_EQ(moved[2].verdict, Verdict::Bound);
+  EXPECT_EQ(one(BindConfirmed{3, third.reservation, 1003}).reason, Reason::ReservationStale);
+
+  EXPECT_EQ(one(ClaimSubmitted{4, 1000, kNoNumber, 0, 1004}).verdict, Verdict::Placed);
+  EXPECT_EQ(one(ClaimSubmitted{5, 500, kNoNumber, 0, 1005}).verdict, Verdict::Placed);
+  EXPECT_EQ(one(ClaimSubmitted{6, 500, kNoNumber, 0, 1006}).verdict, Verdict::Infeasible);
+  EXPECT_EQ(send(ClaimWithdrawn{2, 1007}).back().claim, 6u) << "the room of the adopted one is given back";
+}
+
+TEST_F(EngineTest, AnAdoptedMemberProvesThatItsGangHasStarted) {
+  send(node("a", 3));
+  send(GroupPut{9, {{1000, 3, 4, Level::Cluster}}});
+  EXPECT_EQ(one(ClaimSubmitted{1, 1000, kNoNumber, 0, 0, 9, 0}).reason, Reason::GangIncomplete);
+  const std::vector<ClaimDecision> out =
+      send(ClaimAdopted{{2, 1000, kNoNumber, 0, 0, 9, 0}, "a", {{"a0", 0}}});
+  ASSERT_EQ(out.size(), 3u);
+  EXPECT_EQ(out[1].verdict, Verdict::Bound);
+  EXPECT_EQ(out[2].claim, 1u) << "who waited goes on, though the gang is smaller than its minimum now";
+  EXPECT_EQ(out[2].verdict, Verdict::Placed);
+  // The third was never told of, so it may have ended; one that is told of and lost breaks the gang.
+  EXPECT_EQ(send(BindFailed{1, out[2].reservation, 1}).front().verdict, Verdict::Released);
+  EXPECT_EQ(engine_.status(2)->state, ClaimState::Pending);
+  EXPECT_EQ(engine_.status(2)->reason, Reason::GangIncomplete) << "it starts anew, with all three";
+}
+
+TEST_F(EngineTest, ARebuiltEngineHasTheSameBook) {
+  send(node("a", 2));
+  send(node("b", 2));
+  for (ClaimId claim = 1; claim <= 6; ++claim) {
+    const ClaimDecision placed = one(ClaimSubmitted{claim, 500, kNoNumber, 0, 0});
+    send(BindConfirmed{claim, placed.reservation, 1});
+  }
+  send(ClaimWithdrawn{2, 2});
+  Engine again(std::move(*make_policy({"binpack", {}})));
+  std::vector<ClaimDecision> out;
+  for (const uint32_t compute : {500u, 1000u}) {
+    Request request;
+    request.devices = 1;
+    request.compute_permille = compute;
+    EXPECT_TRUE(again.apply(ShapeDefined{compute, request}, out));
+  }
+  EXPECT_TRUE(again.apply(node("a", 2), out));
+  EXPECT_TRUE(again.apply(node("b", 2), out));
+  for (const ClaimId claim : {6u, 1u, 3u, 5u, 4u}) {
+    const Spot spot = engine_.status(claim)->spot;
+    const NodeFacts& facts = engine_.cluster().facts(spot.node);
+    EXPECT_TRUE(again.apply(
+        adopted(claim, 500, facts.name, facts.devices[static_cast<size_t>(spot.devices == 1 ? 0 : 1)].id),
+        out));
+  }
+  EXPECT_EQ(again.cluster().hash(), engine_.cluster().hash());
+  EXPECT_EQ(again.bound(), engine_.bound());
+  const ClaimDecision next = one(ClaimSubmitted{7, 500, kNoNumber, 0, 3});
+  out.clear();
+  EXPECT_TRUE(again.apply(ClaimSubmitted{7, 500, kNoNumber, 0, 3}, out));
+  EXPECT_EQ(out.front().spot, next.spot);
+}
+
 }  // namespace
 }  // namespace tweendeck::placement

@@ -128,6 +128,18 @@ void submit_fields(Words& words, T& event) {
 }
 
 template <class Words, class T>
+void adopt_fields(Words& words, T& event) {
+  submit_fields(words, event.claim);
+  words.text("node", event.node);
+}
+
+template <class Words, class T>
+void adopted_device_fields(Words& words, T& device) {
+  words.text("id", device.id);
+  words.number("start", device.start, 0);
+}
+
+template <class Words, class T>
 void withdraw_fields(Words& words, T& event) {
   words.number("claim", event.claim, 0);
   words.number("time", event.time_ms, 0);

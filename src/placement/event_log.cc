@@ -56,6 +56,14 @@ struct Writer {
     words.section("submit");
     submit_fields(words, e);
   }
+  void operator()(const ClaimAdopted& e) {
+    words.section("adopt");
+    adopt_fields(words, e);
+    for (const ClaimAdopted::Device& device : e.devices) {
+      words.section("device");
+      adopted_device_fields(words, device);
+    }
+  }
   void operator()(const ClaimWithdrawn& e) {
     words.section("withdraw");
     withdraw_fields(words, e);

@@ -4,6 +4,7 @@
 //   shape number=3 cpu=4000 devices=1 compute=500
 //   namespace number=0 name=team-a hard key=limits.nvidia.com/gpu value=8
 //   submit claim=17 shape=3 queue=0 time=1200 namespace=0
+//   adopt claim=18 shape=3 node=n1 device id=gpu-1
 //
 // A line is a verb, then key=value words; nested things (device, partition, condition, rule, role, hard) begin with their own word and
 // belong to what stands before. Fields at their default are left out. In values, bytes that are not printable ASCII and

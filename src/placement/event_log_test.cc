@@ -53,7 +53,8 @@ std::vector<Event> examples() {
       Timer{99},
       NamespacePut{4, "team a", {{"limits.nvidia.com/gpu", "8"}, {"requests.nvidia.com/gpumem", "64Ki"}}},
       BudgetPut{7, 2, 1},
-      WeightsOnNode{"n 1", 6, 400}};
+      WeightsOnNode{"n 1", 6, 400},
+      ClaimAdopted{{17, 3, 2, -5, 1200, 8, 1, 4, 6, 7, 60'000, false}, "n 1", {{"GPU-1", 4}, {"GPU-2", 0}}}};
 }
 
 TEST(EventLog, EveryEventIsReadAsItWasWritten) {
@@ -68,6 +69,8 @@ TEST(EventLog, EveryEventIsReadAsItWasWritten) {
   EXPECT_EQ(to_line(examples()[9]),
             "submit claim=17 shape=3 queue=2 priority=-5 time=1200 group=8 role=1 namespace=4 "
             "weights=6 budget=7 min-runtime=60000 preemptible=no");
+  EXPECT_EQ(to_line(ClaimAdopted{{17, 3}, "n1", {{"GPU-1", 4}}}),
+            "adopt claim=17 shape=3 node=n1 device id=GPU-1 start=4");
   EXPECT_EQ(to_line(BudgetPut{7, 2}), "budget number=7 min-available=2");
 }
 
@@ -84,6 +87,8 @@ TEST(EventLog, MistakesAreNamed) {
   EXPECT_THAT(error("node name=%2"), HasSubstr("not escaped"));
   EXPECT_THAT(error("node partition name=1g"), HasSubstr("'partition' does not belong here"));
   EXPECT_THAT(error("device-health id=a on=maybe"), HasSubstr("neither yes nor no"));
+  EXPECT_THAT(error("adopt claim=1 partition name=1g"), HasSubstr("'partition' does not belong here"));
+  EXPECT_THAT(error("adopt claim=1 device start=256"), HasSubstr("start=256 is no number that fits"));
   EXPECT_THAT(error(""), HasSubstr("no event"));
   EXPECT_EQ(parse_event(std::string(kMaxEventLine + 1, 'x')).error().reason, Reason::LimitExceeded);
   EXPECT_FALSE(is_event_line("  # a comment"));

@@ -86,6 +86,12 @@ Result<Event> read_group(const Sections& sections) {
       [](WordReader& words, GroupPut& e) { role_fields(words, e.roles.emplace_back()); });
 }
 
+Result<Event> read_adopted(const Sections& sections) {
+  return with_parts<ClaimAdopted>(
+      sections, "device", [](WordReader& words, ClaimAdopted& e) { adopt_fields(words, e); },
+      [](WordReader& words, ClaimAdopted& e) { adopted_device_fields(words, e.devices.emplace_back()); });
+}
+
 Result<Event> read_namespace(const Sections& sections) {
   return with_parts<NamespacePut>(
       sections, "hard", [](WordReader& words, NamespacePut& e) { namespace_fields(words, e); },
@@ -124,6 +130,7 @@ Result<Event> parse_event(std::string_view line) {
     return single<ClaimSubmitted>(*sections,
                                   [](WordReader& words, ClaimSubmitted& e) { submit_fields(words, e); });
   }
+  if (verb == "adopt") return read_adopted(*sections);
   if (verb == "withdraw") {
     return single<ClaimWithdrawn>(*sections,
                                   [](WordReader& words, ClaimWithdrawn& e) { withdraw_fields(words, e); });

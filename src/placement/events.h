@@ -119,6 +119,20 @@ struct ClaimSubmitted {
   bool preemptible = true;     // false: never
   bool operator==(const ClaimSubmitted&) const = default;
 };
+// A claim that is known to run, and where: after a restart of whoever tells, or because somebody else bound it. It is
+// booked whether or not it fits, whatever the health and cordon of the devices and the limits of its queue. One that
+// waits or is reserved becomes bound there. The members of a gang that were never told of count as ended.
+struct ClaimAdopted {
+  struct Device {
+    std::string id;
+    uint8_t start = 0;  // of its partition
+    bool operator==(const Device&) const = default;
+  };
+  ClaimSubmitted claim;
+  std::string node;
+  std::vector<Device> devices;
+  bool operator==(const ClaimAdopted&) const = default;
+};
 struct ClaimWithdrawn {  // it ended, or is not wanted any more
   ClaimId claim = 0;
   int64_t time_ms = 0;
@@ -149,6 +163,6 @@ struct Timer {
 
 using Event = std::variant<NodePut, NodeGone, NodeCordon, DeviceHealth, DeviceCordon, ShapeDefined, QueuePut,
                            GroupPut, GroupGone, ClaimSubmitted, ClaimWithdrawn, BindConfirmed, BindFailed,
-                           Resize, Timer, NamespacePut, BudgetPut, WeightsOnNode>;
+                           Resize, Timer, NamespacePut, BudgetPut, WeightsOnNode, ClaimAdopted>;
 
 }  // namespace tweendeck::placement

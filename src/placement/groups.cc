@@ -82,6 +82,7 @@ Status Engine::on(const GroupPut& event) {
   group.order = ++submitted_;
   group.members.resize(event.roles.size());
   group.ended.resize(event.roles.size(), 0);
+  group.unknown.resize(event.roles.size(), 0);
   return {};
 }
 
@@ -117,16 +118,30 @@ void Engine::join_group(ClaimSlot slot, Groups::Index index, uint32_t role) {
   claim.priority = group.priority;
   group.members[role].push_back(slot);
   ++group.waiting;
+}
+
+// Of a member that has just come.
+void Engine::try_member(ClaimSlot slot) {
+  const Claim& claim = claims_[slot];
+  const Group& group = groups_[claim.group];
   if (!group.started && !group.promised && !group.gathered()) {
     say({.claim = claim.id, .verdict = Verdict::Waiting, .reason = Reason::GangIncomplete, .spot = {}});
     return;
   }
-  try_group(index);
+  try_group(claim.group);
   if (claims_[slot].state != ClaimState::Pending) return;
   const Verdict verdict = group.reason == Reason::SearchBudgetExhausted ? Verdict::BudgetExhausted
                           : group.reason == Reason::GangTooLarge        ? Verdict::Infeasible
                                                                         : Verdict::Waiting;
   say({.claim = claims_[slot].id, .verdict = verdict, .reason = group.reason, .spot = {}});
+}
+
+void Engine::member_placed(const Claim& claim) {
+  Group& group = groups_[claim.group];
+  --group.waiting;
+  if (group.unknown[claim.role] == 0) return;
+  --group.unknown[claim.role];
+  note_minimum(group);
 }
 
 void Engine::start_gang(Group& group) {
@@ -186,6 +201,7 @@ void Engine::check_gang(Group& group) {
     return;
   }
   group.stopping = false;
+  if (!group.started) std::ranges::fill(group.unknown, 0u);
   group.reason = Reason::GangBroken;
   group.ready = groups_ready_ = true;
   note_minimum(group);

@@ -14,7 +14,8 @@ inline constexpr size_t kMaxGroups = 1u << 16;
 
 // A gang is started when all its roles got at least their minimum at once. It stays so while each role holds or has
 // ended at least that many; otherwise it is broken: everybody gives back what he holds, and it waits as a whole.
-// Members that were stopped for others have not ended: as many may come in their place.
+// Members that were stopped for others have not ended: as many may come in their place. A member that is adopted
+// proves that its gang has started: those of the minimum that nobody told of may have ended.
 struct Group {
   GroupId id = 0;
   bool used = false;
@@ -36,9 +37,11 @@ struct Group {
   Gang gang;
   std::vector<std::vector<ClaimSlot>> members;  // by role, in order of submission
   std::vector<uint32_t> ended;                  // by role, since it started
+  std::vector<uint32_t> unknown;  // by role: were placed before the engine was told, may have ended
 
   uint32_t needed(size_t role) const {
-    return gang.roles[role].min > ended[role] ? gang.roles[role].min - ended[role] : 0;
+    const uint32_t gone = ended[role] + unknown[role];
+    return gang.roles[role].min > gone ? gang.roles[role].min - gone : 0;
   }
   bool gathered() const {
     for (size_t role = 0; role < members.size(); ++role) {

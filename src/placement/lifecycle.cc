@@ -21,7 +21,7 @@ void Engine::reserve_taken(ClaimSlot slot, const Choice& choice) {
 // What is booked and charged already becomes a reservation.
 void Engine::grant(ClaimSlot slot, const Choice& choice) {
   Claim& claim = claims_[slot];
-  if (claim.group != Groups::kNone) --groups_[claim.group].waiting;
+  if (claim.group != Groups::kNone) member_placed(claim);
   claim.state = ClaimState::Reserved;
   claim.reason = Reason::None;
   claim.spot = choice.spot;
@@ -93,14 +93,8 @@ Status Engine::on(const ClaimWithdrawn& event) {
   const bool held = claim.state != ClaimState::Pending;
   const bool was_stopped = handovers_.is_victim(claim.id);
   if (!held) {
-    if (claim.promised) give_up_promise(promise_of(claim));  // it waits like any other then
-    if (claim.group != Groups::kNone) {
-      --groups_[claim.group].waiting;
-    } else if (claim.resting) {
-      resting_.erase(claims_, slot);
-    } else {
-      waiting_.erase(claims_, slot);
-    }
+    stop_waiting(slot);
+    if (claim.group != Groups::kNone) --groups_[claim.group].waiting;
     drop_pending(claim);
     --pending_count_;
   } else {

@@ -16,25 +16,35 @@ PendingKey key_of(const Claim& claim) {
 
 Status Engine::on(const ClaimSubmitted& event) {
   at(event.time_ms);
-  if (claims_.find(event.claim) != kNoSlot) return reject(event.claim, Reason::AlreadyExists);
+  ClaimSlot slot = kNoSlot;
+  if (const Reason why = add_claim(event, slot); why != Reason::None) return reject(event.claim, why);
+  if (event.group == 0) {
+    enter(slot);
+  } else {
+    try_member(slot);
+  }
+  return {};
+}
+
+// A claim that waits, in no list yet. None, or why not.
+Reason Engine::add_claim(const ClaimSubmitted& event, ClaimSlot& slot) {
+  if (claims_.find(event.claim) != kNoSlot) return Reason::AlreadyExists;
   const std::optional<ShapeId> shape = this->shape(event.shape);
   const std::optional<NamespaceId> space = this->space(event.space);
   const bool queue_known = event.queue == kNoNumber ||
                            (event.queue < queue_numbers_.size() && queue_numbers_[event.queue] != kNoQueue);
-  if (!shape || !queue_known || !space) return reject(event.claim, Reason::NotFound);
-  if (claims_.size() - ended_.size() >= kMaxClaims) return reject(event.claim, Reason::LimitExceeded);
-  if (Reason why = Reason::None; event.group != 0 && !joins_group(event, *shape, why)) {
-    return reject(event.claim, why);
-  }
+  if (!shape || !queue_known || !space) return Reason::NotFound;
+  if (claims_.size() - ended_.size() >= kMaxClaims) return Reason::LimitExceeded;
+  if (Reason why = Reason::None; event.group != 0 && !joins_group(event, *shape, why)) return why;
   const Groups::Index group = event.group == 0 ? Groups::kNone : groups_.find(event.group);
   QueueId queue = event.queue == kNoNumber ? kNoQueue : queue_numbers_[event.queue];
   if (group != Groups::kNone) queue = groups_[group].queue;
   const bool possible = (queue == kNoQueue || queues_.is_leaf(queue)) && event.min_runtime_ms >= 0 &&
                         event.min_runtime_ms <= kMaxMinRuntimeMs &&
                         (event.weights == kNoNumber || event.weights < kMaxNumber);
-  if (!possible) return reject(event.claim, Reason::InvalidArgument);
+  if (!possible) return Reason::InvalidArgument;
 
-  const ClaimSlot slot = claims_.add(event.claim);
+  slot = claims_.add(event.claim);
   Claim& claim = claims_[slot];
   claim.shape = *shape;
   claim.queue = queue;
@@ -51,12 +61,8 @@ Status Engine::on(const ClaimSubmitted& event) {
   running_.expect(claim.budget);
   add_pending(claim);
   ++pending_count_;
-  if (group == Groups::kNone) {
-    enter(slot);
-  } else {
-    join_group(slot, group, event.role);
-  }
-  return {};
+  if (group != Groups::kNone) join_group(slot, group, event.role);
+  return Reason::None;
 }
 
 void Engine::enter(ClaimSlot slot) {
@@ -65,6 +71,19 @@ void Engine::enter(ClaimSlot slot) {
     try_place(slot);
   } else {
     join(slot, id);
+  }
+}
+
+// Out of the list in which it waits, and of the promise that was made to it.
+void Engine::stop_waiting(ClaimSlot slot) {
+  Claim& claim = claims_[slot];
+  if (claim.promised) give_up_promise(promise_of(claim));  // it waits like any other then
+  if (claim.group != Groups::kNone) return;
+  if (claim.resting) {
+    resting_.erase(claims_, slot);
+    claim.resting = false;
+  } else {
+    waiting_.erase(claims_, slot);
   }
 }
 

@@ -57,6 +57,45 @@ void Cluster::take(const Spot& spot, ShapeId shape) {
   if (!marks_.empty()) journal_.push_back({spot, shape, true});
 }
 
+Reason Cluster::slice_problem(const NodeState& node, uint32_t device, ShapeId shape, uint32_t start) const {
+  const Request& request = shapes_[shape].request;
+  const SliceSize size = slice_size(node.type, shape, device);
+  const DeviceFacts& facts = types_[node.type].facts.devices[device];
+  const bool alone = (node.exclusive >> device & 1) != 0 || (request.exclusive && node.claims[device] > 0);
+  if (alone || node.claims[device] == UINT16_MAX) return Reason::DeviceHeld;
+  if (node.compute_free[device] < size.compute_permille) return Reason::InsufficientCompute;
+  if (node.memory_free[device] < -static_cast<int64_t>(kMaxMemoryBytes)) return Reason::LimitExceeded;
+  if (facts.partitions.empty()) return request.partition.empty() ? Reason::None : Reason::PartitionMismatch;
+  if (size.profile == kNoProfile) return Reason::PartitionMismatch;
+  return partition_free(node.partition_slots[device], facts.partitions[size.profile], start)
+             ? Reason::None
+             : Reason::InsufficientPartitions;
+}
+
+Reason Cluster::held_problem(const Spot& spot, ShapeId shape) const {
+  if (spot.node >= nodes_.size() || !nodes_[spot.node].present) return Reason::NotFound;
+  const NodeState& node = nodes_[spot.node];
+  const uint16_t there = records_[spot.node].there;
+  if ((spot.devices & ~there) != 0) return Reason::NotFound;
+  if (std::popcount(spot.devices) != asks_[shape].devices) return Reason::InvalidArgument;
+  if (node.cpu_free_milli < -static_cast<int32_t>(kMaxCpuMilli) ||
+      node.memory_free_bytes < -static_cast<int64_t>(kMaxMemoryBytes)) {
+    return Reason::LimitExceeded;
+  }
+  for (uint32_t rest = spot.devices; rest != 0; rest &= rest - 1) {
+    const auto device = static_cast<uint32_t>(std::countr_zero(rest));
+    const Reason problem = slice_problem(node, device, shape, spot.partition_starts[device]);
+    if (problem != Reason::None) return problem;
+  }
+  return Reason::None;
+}
+
+void Cluster::take_held(const Spot& spot, ShapeId shape) {
+  if (held_problem(spot, shape) != Reason::None) broken("a claim was to be booked where it cannot be");
+  book(spot, shape, true);
+  if (!marks_.empty()) journal_.push_back({spot, shape, true});
+}
+
 void Cluster::give(const Spot& spot, ShapeId shape) {
   if (spot.node >= nodes_.size() || std::popcount(spot.devices) != asks_[shape].devices ||
       nodes_[spot.node].claims_held == 0) {

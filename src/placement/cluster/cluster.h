@@ -133,9 +133,16 @@ class Cluster {
   // Whether exactly this can be taken now.
   bool fits(const Spot& spot, ShapeId shape) const;
 
+  // Why a claim cannot possibly be there, whatever the health and free memory of the devices; None when it can: NotFound
+  // (the node or a device), InvalidArgument (another number of devices), DeviceHeld, InsufficientCompute,
+  // PartitionMismatch, InsufficientPartitions, LimitExceeded.
+  Reason held_problem(const Spot& spot, ShapeId shape) const;
+
   // `spot` must fit, and what is given must have been taken. Checked in every build, because a double booking
   // is worse than a stop.
   void take(const Spot& spot, ShapeId shape);
+  // Books what is known to be there; there must be no held_problem. Free memory and CPU may become negative.
+  void take_held(const Spot& spot, ShapeId shape);
   void give(const Spot& spot, ShapeId shape);
 
   // Speculation: everything taken and given since the mark is undone in reverse order; `commit` forgets the
@@ -204,6 +211,7 @@ class Cluster {
   uint32_t device_slots(const NodeState& node, ShapeId shape, uint32_t device, uint32_t limit) const;
   uint32_t group_slots(const NodeState& node, ShapeId shape, uint16_t group, uint32_t limit) const;
 
+  Reason slice_problem(const NodeState& node, uint32_t device, ShapeId shape, uint32_t start) const;
   void book(const Spot& spot, ShapeId shape, bool taken);
 
   std::vector<NodeState> nodes_;

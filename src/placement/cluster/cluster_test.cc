@@ -77,6 +77,13 @@ NodeIndex put(Cluster& cluster, const NodeFacts& facts) {
   return node.value_or(kNoNode);
 }
 
+Spot at(NodeIndex node, uint16_t devices) {
+  Spot spot;
+  spot.node = node;
+  spot.devices = devices;
+  return spot;
+}
+
 Spot take_on(Cluster& cluster, NodeIndex node, uint16_t devices, ShapeId shape) {
   const Spot spot = cluster.spot(node, devices, shape);
   cluster.take(spot, shape);
@@ -365,6 +372,67 @@ TEST(ClusterDeathTest, ADoubleBookingStops) {
   EXPECT_DEATH(cluster.take(spot, whole), "does not fit");
   cluster.give(spot, whole);
   EXPECT_DEATH(cluster.give(spot, whole), "nobody holds");
+}
+
+TEST(Cluster, WhatIsKnownToBeThereIsBookedEvenWhereItDoesNotFit) {
+  Cluster cluster;
+  NodeFacts facts = machine("a", 2);
+  facts.devices[0].healthy = false;
+  facts.cordoned = true;
+  const NodeIndex node = put(cluster, facts);
+  const ShapeId large = shape_of(cluster, share(60 * kGiB, 400));
+  const uint64_t empty = cluster.hash();
+  EXPECT_FALSE(cluster.fits(at(node, 1), large));
+  cluster.take_held(at(node, 1), large);
+  cluster.take_held(at(node, 1), large);
+  EXPECT_EQ(cluster.nodes()[node].memory_free[0], -40 * static_cast<int64_t>(kGiB));
+  EXPECT_EQ(cluster.held_problem(at(node, 1), large), Reason::InsufficientCompute);
+  const Cluster::Mark mark = cluster.mark();
+  cluster.take_held(at(node, 2), large);
+  cluster.undo_to(mark);
+  facts.devices[0].healthy = true;
+  facts.cordoned = false;
+  put(cluster, facts);
+  EXPECT_EQ(cluster.fitting_devices(node, large), 2) << "a device that holds more than it has takes nothing";
+  cluster.give(at(node, 1), large);
+  EXPECT_EQ(cluster.fitting_devices(node, shape_of(cluster, share(20 * kGiB, 600))), 3);
+  cluster.give(at(node, 1), large);
+  facts.devices[0].healthy = false;
+  facts.cordoned = true;
+  put(cluster, facts);
+  EXPECT_EQ(cluster.hash(), empty);
+}
+
+TEST(Cluster, WhatCannotBeThereIsNotBooked) {
+  Cluster cluster;
+  const NodeIndex node = put(cluster, machine("a", 1));
+  const NodeIndex mig = put(cluster, mig_machine("m", 1));
+  const NodeIndex gone = put(cluster, machine("g", 1));
+  EXPECT_TRUE(cluster.remove_node("g"));
+  const ShapeId half = shape_of(cluster, share(kGiB, 500));
+  Request request = share(kGiB, 0);
+  request.exclusive = true;
+  const ShapeId alone = shape_of(cluster, request);
+  EXPECT_EQ(cluster.held_problem(at(gone, 1), half), Reason::NotFound);
+  EXPECT_EQ(cluster.held_problem(at(7, 1), half), Reason::NotFound);
+  EXPECT_EQ(cluster.held_problem(at(node, 2), half), Reason::NotFound);
+  EXPECT_EQ(cluster.held_problem(at(node, 0), half), Reason::InvalidArgument);
+  cluster.take_held(at(node, 1), half);
+  EXPECT_EQ(cluster.held_problem(at(node, 1), alone), Reason::DeviceHeld);
+  cluster.give(at(node, 1), half);
+  cluster.take_held(at(node, 1), alone);
+  EXPECT_EQ(cluster.held_problem(at(node, 1), half), Reason::DeviceHeld);
+  const ShapeId two = shape_of(cluster, partition("2g.10gb"));
+  EXPECT_EQ(cluster.held_problem(at(node, 1), two), Reason::DeviceHeld);
+  cluster.give(at(node, 1), alone);
+  EXPECT_EQ(cluster.held_problem(at(node, 1), two), Reason::PartitionMismatch);
+  EXPECT_EQ(cluster.held_problem(at(mig, 1), shape_of(cluster, partition("9g"))), Reason::PartitionMismatch);
+  Spot spot = at(mig, 1);
+  spot.partition_starts[0] = 1;
+  EXPECT_EQ(cluster.held_problem(spot, two), Reason::InsufficientPartitions) << "none begins there";
+  spot.partition_starts[0] = 2;
+  cluster.take_held(spot, two);
+  EXPECT_EQ(cluster.held_problem(spot, two), Reason::InsufficientPartitions);
 }
 
 }  // namespace
