@@ -10,7 +10,6 @@
 
 #include <atomic>
 #include <cerrno>
-#include <charconv>
 #include <cstring>
 #include <list>
 #include <mutex>
@@ -18,56 +17,22 @@
 #include <vector>
 
 #include "base/log.h"
-#include "base/text.h"
-#include "net/control_client.h"
+#include "net/control_answers.h"
+#include "net/control_routes.h"
 #include "net/fd.h"
 #include "net/http1.h"
-#include "net/json.h"
 
 namespace tweendeck::net {
 namespace {
 
 constexpr size_t kReadBytes = 16 * 1024;
 constexpr int kListenBacklog = 64;
-constexpr int kTurnAwayWaitUs = 200'000;
-
-bool send_all(int fd, std::string_view data) {
-  while (!data.empty()) {
-    ssize_t sent = ::send(fd, data.data(), data.size(), MSG_NOSIGNAL);
-    if (sent < 0 && errno == EINTR) continue;
-    if (sent <= 0) return false;
-    data.remove_prefix(static_cast<size_t>(sent));
-  }
-  return true;
-}
 
 bool peer_allowed(int fd) {
   ucred peer{};
   socklen_t size = sizeof(peer);
   if (::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return false;
   return peer.uid == 0 || peer.uid == ::geteuid();
-}
-
-bool send_answer(int fd, int status, std::string_view body, bool keep_alive) {
-  std::string answer = fmt::format(
-      "HTTP/1.1 {} {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: {}\r\n\r\n",
-      status, status_text(status), body.size(), keep_alive ? "keep-alive" : "close");
-  answer += body;
-  return send_all(fd, answer);
-}
-
-bool send_error(int fd, const Error& error, bool keep_alive) {
-  return send_answer(fd, http_status(error.reason), error_json(error), keep_alive);
-}
-
-// Answers a connection that gets no thread. Its request is taken in first, for a moment: closing with unread
-// bytes would reset the connection before the peer has seen the answer.
-void turn_away(int fd, const Error& error) {
-  timeval moment{0, kTurnAwayWaitUs};
-  ::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &moment, sizeof(moment));
-  char ignored[kReadBytes];
-  (void)!::recv(fd, ignored, sizeof(ignored), 0);
-  send_error(fd, error, false);
 }
 
 Result<sockaddr_un> socket_address(const std::string& path) {
@@ -83,124 +48,11 @@ Result<sockaddr_un> socket_address(const std::string& path) {
   return address;
 }
 
-// Chunked answer of a streaming handler.
-class StreamWriter final : public ControlStream {
- public:
-  StreamWriter(int fd, const std::atomic<bool>& stopping) : fd_(fd), stopping_(stopping) {}
-
-  void set_content_type(std::string_view type) override { type_ = type; }
-  bool started() const { return started_; }
-
-  bool write(std::string_view data) override {
-    if (broken_ || stopping_) return false;
-    std::string out;
-    if (!started_) {
-      started_ = true;
-      out = fmt::format(
-          "HTTP/1.1 200 OK\r\nContent-Type: {}\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n",
-          type_);
-    }
-    if (!data.empty()) out += fmt::format("{:x}\r\n{}\r\n", data.size(), data);
-    broken_ = !send_all(fd_, out);
-    return !broken_;
-  }
-
-  bool closed() override {
-    if (broken_ || stopping_) return true;
-    pollfd poller{fd_, POLLRDHUP, 0};
-    broken_ = ::poll(&poller, 1, 0) > 0 && (poller.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
-    return broken_;
-  }
-
-  void finish() {
-    write("");  // the head, when nothing was written
-    if (!broken_) send_all(fd_, "0\r\n\r\n");
-  }
-
- private:
-  int fd_;
-  const std::atomic<bool>& stopping_;
-  std::string type_ = "application/x-ndjson";
-  bool started_ = false;
-  bool broken_ = false;
-};
-
-struct Route {
-  std::string method;
-  std::vector<std::string> segments;
-  ControlServer::Handler handler;
-  ControlServer::StreamHandler stream;
-};
-
-std::vector<std::string> segments_of(std::string_view path) {
-  std::vector<std::string> out;
-  for (std::string_view part : split(path, '/')) out.emplace_back(part);
-  return out;
-}
-
-bool matches(const Route& route, const std::vector<std::string>& path, ControlRequest& request) {
-  if (route.segments.size() != path.size()) return false;
-  for (size_t i = 0; i < path.size(); ++i) {
-    const std::string& wanted = route.segments[i];
-    bool is_param = wanted.size() > 2 && wanted.front() == '{' && wanted.back() == '}';
-    if (is_param ? path[i].empty() : wanted != path[i]) return false;
-  }
-  for (size_t i = 0; i < path.size(); ++i) {
-    const std::string& wanted = route.segments[i];
-    if (wanted.starts_with('{')) request.params[wanted.substr(1, wanted.size() - 2)] = path[i];
-  }
-  return true;
-}
-
-// Splits a target into decoded path segments (so that %2F stays inside its segment) and decoded query values.
-Status parse_target(std::string_view target, ControlRequest& request, std::vector<std::string>& segments) {
-  size_t mark = target.find('?');
-  for (std::string_view part : split(target.substr(0, mark), '/')) {
-    auto decoded = url_decode(part);
-    if (!decoded) return fail(decoded.error());
-    segments.push_back(std::move(*decoded));
-  }
-  request.path = join(segments, "/");
-  if (mark == std::string_view::npos) return {};
-  for (std::string_view pair : split(target.substr(mark + 1), '&')) {
-    if (pair.empty()) continue;
-    size_t equals = pair.find('=');
-    auto name = url_decode(pair.substr(0, equals));
-    auto value = url_decode(equals == std::string_view::npos ? std::string_view() : pair.substr(equals + 1));
-    if (!name) return fail(name.error());
-    if (!value) return fail(value.error());
-    request.query[std::move(*name)] = std::move(*value);
-  }
-  return {};
-}
-
 }  // namespace
-
-std::string_view ControlRequest::param(std::string_view name) const {
-  auto found = params.find(name);
-  return found == params.end() ? std::string_view() : found->second;
-}
-
-std::string_view ControlRequest::query_or(std::string_view name, std::string_view fallback) const {
-  auto found = query.find(name);
-  return found == query.end() ? fallback : found->second;
-}
-
-Result<uint64_t> ControlRequest::query_number(std::string_view name, uint64_t fallback) const {
-  auto found = query.find(name);
-  if (found == query.end()) return fallback;
-  const std::string& text = found->second;
-  uint64_t number = 0;
-  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc() || end != text.data() + text.size()) {
-    return fail(Reason::InvalidArgument, fmt::format("{}={} is no number", name, json_quote(text)));
-  }
-  return number;
-}
 
 struct ControlServer::Impl {
   ControlServerConfig config;
-  std::vector<Route> routes;
+  std::vector<ControlRoute> routes;
   std::string socket_path;
   Fd listener;
   Fd wake_read, wake_write;  // a byte in this pipe ends the accept loop
@@ -224,7 +76,7 @@ struct ControlServer::Impl {
   bool serve_one(int fd, std::string& buffer);
   bool read_more(int fd, std::string& buffer) const;
   bool answer(int fd, const RequestHead& head, std::string body);
-  bool run_stream(int fd, const Route& route, const ControlRequest& request);
+  bool run_stream(int fd, const ControlRoute& route, const ControlRequest& request);
 };
 
 void ControlServer::Impl::accept_loop() {
@@ -347,7 +199,7 @@ bool ControlServer::Impl::answer(int fd, const RequestHead& head, std::string bo
     return send_error(fd, ok.error(), head.keep_alive);
 
   bool path_known = false;
-  for (const Route& route : routes) {
+  for (const ControlRoute& route : routes) {
     if (!matches(route, segments, request)) continue;
     path_known = true;
     if (route.method != request.method) continue;
@@ -369,7 +221,7 @@ bool ControlServer::Impl::answer(int fd, const RequestHead& head, std::string bo
   return send_error(fd, error, head.keep_alive);
 }
 
-bool ControlServer::Impl::run_stream(int fd, const Route& route, const ControlRequest& request) {
+bool ControlServer::Impl::run_stream(int fd, const ControlRoute& route, const ControlRequest& request) {
   if (streams.fetch_add(1) >= config.max_streams) {
     --streams;
     Error error{Reason::Overloaded, fmt::format("{} streams are open", config.max_streams),

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "device/providers/nvml/gpu_uuid.h"
 #include "device/providers/nvml/tenants.h"
 
 namespace tweendeck::device::nvml {

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "device/providers/nvml/gpu_uuid.h"
 #include "device/providers/nvml/guarded.h"
 
 namespace tweendeck::device::nvml {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 
+#include "device/providers/nvml/gpu_uuid.h"
 #include "device/providers/nvml/tenants.h"
 
 namespace tweendeck::device::nvml {

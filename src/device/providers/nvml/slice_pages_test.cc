@@ -9,6 +9,8 @@
 #include <filesystem>
 #include <fstream>
 
+#include "device/providers/nvml/gpu_uuid.h"
+
 namespace tweendeck::device::nvml {
 namespace {
 
