@@ -12,14 +12,13 @@ import time
 
 import pytest
 
-from conftest import SOAK, TWEENDECK, wait_for
+from conftest import TWEENDECK, wait_for
 
 TENANT = pathlib.Path(__file__).with_name("vgpu_tenant.py")
 MIB = 1 << 20
 OUT_OF_MEMORY = 2
-RESIZES = 1000 if SOAK else 200
-# What is promised is 10 ms; on a machine that does other things at the same time a process may not even run for longer.
-EFFECTIVE_S = 0.25
+RESIZES = 1000
+EFFECTIVE_S = 0.010
 
 
 @pytest.fixture
@@ -193,29 +192,34 @@ class UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self.path)
 
 
-# Loads its slice with allocations and watches the limit. Prints when it first saw each new one.
+# Loads its slice with allocations and watches the limit. Prints each new one, when it began to look for the last time and
+# still saw the one before, and when it saw this one. (When it saw it says little of a machine with much else to do.)
 WATCHER = """
-import sys, time
+import sys, threading, time
 from vgpu_tenant import Cuda
 cuda = Cuda()
 print("ready", flush=True)
-held, seen, wrong = [], 0, []
-total = cuda.info()[-1]
+held, seen, still = [], 0, 0.0
 CHUNK = 16 << 20
 end = None
-import threading
 def read():
     global end
     sys.stdin.read()
     end = True
+def look():
+    global seen, still
+    began = time.monotonic()
+    limit = cuda.info()[-1]
+    if limit != seen:
+        print(limit, still, time.monotonic(), flush=True)
+        seen = limit
+    still = began
+    return limit
 threading.Thread(target=read, daemon=True).start()
 while not end:
-    before = cuda.info()[-1]
-    if before != seen:
-        print(before, time.monotonic(), flush=True)
-        seen = before
+    before = look()
     code, address = cuda.alloc(CHUNK)
-    after = cuda.info()[-1]
+    after = look()
     if code == 0:
         held.append(address)
         if len(held) * CHUNK > max(before, after):
@@ -256,10 +260,13 @@ def test_many_resizes_under_load_are_in_force_at_once_and_never_passed(deck):
     reader.join(10)
     process.stdout.close()
     assert not [line for line in lines if line.startswith("above")]
-    seen = {int(line.split()[0]): float(line.split()[1]) for line in lines}
-    delays = sorted(seen[limit] - at for limit, at in asked.items() if limit in seen)
-    assert len(delays) == RESIZES, "every limit was in force"
-    assert delays[-1] < EFFECTIVE_S and delays[len(delays) * 9 // 10] < 0.02, delays[-10:]
+    looks = {int(limit): (float(still), float(first)) for limit, still, first in map(str.split, lines)}
+    assert asked.keys() <= looks.keys(), "every limit was in force"
+    old_for = max(looks[limit][0] - at for limit, at in asked.items())
+    seen_after = sorted(looks[limit][1] - at for limit, at in asked.items())
+    print(f"{RESIZES} resizes: the limit before was in force for at most {max(0, old_for) * 1e3:.2f} ms; the new one was seen "
+          f"after {seen_after[len(seen_after) // 2] * 1e3:.2f} ms (median), {seen_after[-1] * 1e3:.1f} ms (longest)")
+    assert old_for <= EFFECTIVE_S
 
 
 def test_an_idle_device_is_borrowed_and_its_owner_gets_it_back(deck):

@@ -73,9 +73,9 @@ def test_other_devices_are_not_the_slices(tmp_path, make):
     assert run.stdout.split() == ["2", "800", "800", "800"], run.stderr
 
 
-def test_eight_racing_processes_fill_the_slice_exactly(make):
-    slice_of = make(100 * MIB, processes=8)
-    tenants = [make.tenant(slice_of) for _ in range(8)]
+def test_sixteen_racing_processes_fill_the_slice_exactly(make):
+    slice_of = make(100 * MIB, processes=16)
+    tenants = [make.tenant(slice_of) for _ in range(16)]
     for tenant in tenants:
         tenant.send("fill", 64 << 10)
     counts = [tenant.answer() for tenant in tenants]

@@ -21,8 +21,8 @@
 
 namespace tweendeck::device {
 
-inline constexpr size_t kMaxSlices = 4096;  // of one machine
-inline constexpr size_t kMaxSliceIdBytes = 128;
+inline constexpr size_t kMaxSlices = 4096;         // of one machine
+inline constexpr size_t kMaxSliceIdBytes = 63;     // what the limits page of a GPU slice has room for
 inline constexpr size_t kMaxSliceTextBytes = 256;  // device id, owner, deployment, provider: each
 
 enum class SliceState : uint8_t { Preparing, Prepared, Releasing };

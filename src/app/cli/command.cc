@@ -23,6 +23,16 @@ Result<double> parse_number(std::string_view text, std::string_view what) {
   return value;
 }
 
+Result<int64_t> parse_integer(std::string_view text, uint64_t max, std::string_view what) {
+  const bool negative = text.starts_with('-');
+  const Result<uint64_t> size = parse_count(text.substr(negative ? 1 : 0), max, what);
+  if (!size) {
+    return fail(Reason::InvalidArgument,
+                fmt::format("{} is '{}', not a whole number from -{} to {}", what, text, max, max));
+  }
+  return negative ? -static_cast<int64_t>(*size) : static_cast<int64_t>(*size);
+}
+
 Status check_value(const Flag& flag, std::string_view text) {
   std::string what = fmt::format("--{}", flag.name);
   auto prefixed = [&](Error error) {
@@ -31,7 +41,13 @@ Status check_value(const Flag& flag, std::string_view text) {
   };
   switch (flag.kind) {
     case FlagKind::Count:
-      if (auto value = parse_count(text, flag.max, what); !value) return fail(value.error());
+      if (auto value = parse_count(text, flag.max, what); !value || *value < flag.min) {
+        return fail(Reason::InvalidArgument, fmt::format("{} is '{}', not a whole number from {} to {}", what,
+                                                         text, flag.min, flag.max));
+      }
+      break;
+    case FlagKind::Integer:
+      if (auto value = parse_integer(text, flag.max, what); !value) return fail(value.error());
       break;
     case FlagKind::Number:
       if (auto value = parse_number(text, what); !value) return fail(value.error());
@@ -111,6 +127,7 @@ std::string_view value_name(const Flag& flag) {
     case FlagKind::Text:
       return "TEXT";
     case FlagKind::Count:
+    case FlagKind::Integer:
       return "N";
     case FlagKind::Number:
       return "X";
@@ -183,6 +200,8 @@ class Parser {
     const std::string& word = words_[i];
     if (only_args_ || word.size() < 2 || word[0] != '-') {
       invocation_.args_.push_back(word);
+      const std::vector<Arg>& args = invocation_.command_->args;
+      only_args_ = only_args_ || (!args.empty() && args.back().verbatim);
       return {};
     }
     if (word == "--") {
@@ -269,8 +288,8 @@ class Parser {
   Status check_args() const {
     const std::vector<Arg>& args = invocation_.command_->args;
     size_t given = invocation_.args_.size();
-    for (size_t i = given; i < args.size(); ++i) {
-      if (args[i].required) {
+    for (size_t i = 0; i < args.size(); ++i) {
+      if (args[i].required && (i >= given || invocation_.args_[i].empty())) {
         return fail(Reason::InvalidArgument,
                     fmt::format("{} needs {}: {}", invocation_.command_->name, args[i].name, args[i].help),
                     help_hint());
@@ -322,6 +341,9 @@ std::string Invocation::text(std::string_view name) const {
 
 uint64_t Invocation::count(std::string_view name) const {
   return parse_count(text(name), flag(name).max, name).value_or(0);
+}
+int64_t Invocation::integer(std::string_view name) const {
+  return parse_integer(text(name), flag(name).max, name).value_or(0);
 }
 double Invocation::number(std::string_view name) const {
   return parse_number(text(name), name).value_or(0);

@@ -24,7 +24,7 @@
 
 namespace tweendeck::cli {
 
-enum class FlagKind : uint8_t { Switch, Text, Count, Number, Bytes, Duration, Choice, List };
+enum class FlagKind : uint8_t { Switch, Text, Count, Integer, Number, Bytes, Duration, Choice, List };
 
 // What a shell offers for a value. Deployment, Replica, Device and Model ask the daemon.
 enum class Complete : uint8_t { None, File, Directory, Deployment, Replica, Device, Model, Command };
@@ -38,7 +38,8 @@ struct Flag {
   std::string_view help = {};
   std::string_view env = {};                   // environment variable that sets it too; "" = none
   std::vector<std::string_view> choices = {};  // Choice
-  uint64_t max = UINT32_MAX;                   // Count
+  uint64_t min = 0;                            // Count
+  uint64_t max = UINT32_MAX;                   // Count; Integer: -max to max
   Complete complete = Complete::None;
   bool hidden = false;
 };
@@ -47,7 +48,8 @@ struct Arg {
   std::string_view name = {};  // in capitals
   std::string_view help = {};
   bool required = true;
-  bool rest = false;  // takes all that follow; only the last
+  bool rest = false;      // takes all that follow; only the last
+  bool verbatim = false;  // and what follows the first is taken as it is, also what looks like a flag
   Complete complete = Complete::None;
 };
 
@@ -85,7 +87,8 @@ class Invocation {
   bool is_set(std::string_view flag) const;       // given by flag or environment
   bool on(std::string_view flag) const;           // Switch
   std::string text(std::string_view flag) const;  // "" when unset
-  uint64_t count(std::string_view flag) const;    // 0 when unset, like the next three
+  uint64_t count(std::string_view flag) const;    // 0 when unset, like the next four
+  int64_t integer(std::string_view flag) const;
   double number(std::string_view flag) const;
   uint64_t bytes(std::string_view flag) const;
   Nanos duration(std::string_view flag) const;

@@ -19,10 +19,15 @@ const std::vector<Command>& commands() {
                  {.name = "memory", .kind = FlagKind::Bytes, .fallback = "1Gi", .env = "T_MEMORY"},
                  {.name = "drain", .kind = FlagKind::Duration, .fallback = "30s"},
                  {.name = "rate", .kind = FlagKind::Number},
+                 {.name = "priority", .kind = FlagKind::Integer, .max = 50},
+                 {.name = "percent", .kind = FlagKind::Count, .min = 1, .max = 100},
                  {.name = "policy", .kind = FlagKind::Choice, .choices = {"prefix", "round-robin"}},
                  {.name = "device", .kind = FlagKind::List},
                  {.name = "no-wait"}}},
       {.name = "stop", .args = {{.name = "NAME", .help = "names", .rest = true}}},
+      {.name = "exec",
+       .args = {{.name = "PROGRAM", .help = "what to run", .rest = true, .verbatim = true}},
+       .flags = {{.name = "quiet", .letter = 'q'}}},
       {.name = "version"},
       {.name = "help", .args = {{.name = "COMMAND", .help = "which", .required = false}}},
       {.name = "__secret", .hidden = true},
@@ -88,6 +93,23 @@ TEST(Parse, DoubleDashEndsFlags) {
   EXPECT_THAT(in->args(), ElementsAre("a", "--replicas", "-x"));
 }
 
+TEST(Parse, IntegersMayBeNegative) {
+  EXPECT_EQ(parse_words({"serve", "m", "--priority", "-7"})->integer("priority"), -7);
+  EXPECT_EQ(parse_words({"serve", "m", "--priority=50"})->integer("priority"), 50);
+  EXPECT_EQ(parse_words({"serve", "m"})->integer("priority"), 0);
+}
+
+TEST(Parse, WhatFollowsAProgramIsItsOwn) {
+  for (const std::vector<std::string>& words : std::vector<std::vector<std::string>>{
+           {"exec", "--quiet", "python3", "-c", "--lr", "-q", "--", "x"},
+           {"exec", "--quiet", "--", "python3", "-c", "--lr", "-q", "--", "x"}}) {
+    auto in = parse_words(words);
+    ASSERT_TRUE(in);
+    EXPECT_TRUE(in->on("quiet"));
+    EXPECT_THAT(in->args(), ElementsAre("python3", "-c", "--lr", "-q", "--", "x"));
+  }
+}
+
 TEST(Parse, NearMissesAreNamed) {
   EXPECT_THAT(refusal({"serve", "m", "--replcas", "2"}).message, HasSubstr("--replcas"));
   EXPECT_EQ(refusal({"serve", "m", "--replcas", "2"}).hint, "did you mean --replicas?");
@@ -105,6 +127,12 @@ TEST(Parse, MalformedValuesNameTheFlag) {
                                              {"serve", "m", "--rate", "nan"},
                                              {"serve", "m", "--rate", "-2"},
                                              {"serve", "m", "--policy", "best"},
+                                             {"serve", "m", "--priority", "51"},
+                                             {"serve", "m", "--priority", "-51"},
+                                             {"serve", "m", "--priority", "0.5"},
+                                             {"serve", "m", "--priority", "--5"},
+                                             {"serve", "m", "--priority", "-"},
+                                             {"serve", "m", "--percent", "0"},
                                              {"serve", "m", "--no-wait=maybe"},
                                              {"serve", "m", "--memory"}}) {
     Error error = refusal(words);
@@ -116,6 +144,7 @@ TEST(Parse, MalformedValuesNameTheFlag) {
 
 TEST(Parse, CountsArguments) {
   EXPECT_THAT(refusal({"serve"}).message, HasSubstr("MODEL"));
+  EXPECT_THAT(refusal({"serve", ""}).message, HasSubstr("MODEL")) << "an unset variable";
   EXPECT_THAT(refusal({"serve", "a", "b"}).message, HasSubstr("'b'"));
   EXPECT_TRUE(parse_words({"serve", "--help"})) << "help needs no arguments";
   EXPECT_THAT(parse_words({"stop", "a", "b", "c"})->args(), ElementsAre("a", "b", "c"));

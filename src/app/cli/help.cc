@@ -12,11 +12,13 @@ constexpr size_t kHelpWidth = 100;
 
 std::string usage_line(const Command& command) {
   std::string line = fmt::format("tweendeck {}", command.name);
+  const bool own_flags = !command.args.empty() && command.args.back().verbatim;
+  if (own_flags) line += " [flags] [--]";
   for (const Arg& arg : command.args) {
     std::string name = arg.rest ? fmt::format("{}...", arg.name) : std::string(arg.name);
     line += arg.required ? fmt::format(" {}", name) : fmt::format(" [{}]", name);
   }
-  return line + " [flags]";
+  return own_flags ? line : line + " [flags]";
 }
 
 std::string flag_label(const Flag& flag) {

@@ -30,6 +30,11 @@ TEST(Help, NamesEveryVisibleFlagWithItsDefault) {
   EXPECT_THAT(page, HasSubstr("`-n, --replicas N`"));
 }
 
+TEST(Help, FlagsStandBeforeAProgramThatHasItsOwn) {
+  const Command command{.name = "exec", .args = {{.name = "PROGRAM", .rest = true, .verbatim = true}}};
+  EXPECT_THAT(help_of(command), HasSubstr("tweendeck exec [flags] [--] PROGRAM...\n"));
+}
+
 TEST(Reference, EveryReasonIsListed) {
   std::string page = reason_reference();
   std::string codes = exit_code_reference();

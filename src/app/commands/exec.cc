@@ -41,7 +41,7 @@ std::string request_body(const cli::Invocation& in, const std::string& name) {
       .field("compute_percent", in.count("compute"));
   if (in.is_set("compute-max")) w.field("ceiling_percent", in.count("compute-max"));
   if (in.is_set("weight")) w.field("weight", in.count("weight"));
-  if (in.is_set("priority")) w.field("priority", static_cast<int64_t>(in.number("priority")));
+  if (in.is_set("priority")) w.field("priority", in.integer("priority"));
   if (in.is_set("memory-wait")) w.field("memory_wait_ms", in.duration("memory-wait") / kMillisecond);
   w.array("devices");
   const std::vector<std::string> given = in.list("device");
@@ -111,13 +111,17 @@ cli::Command exec_command() {
           "which "
           "ends the program.\nWhen the daemon is killed, the program goes on within its limits and the next "
           "daemon takes the slice over.\nSignals go to the program and its exit code comes back.",
-      .args = {{.name = "PROGRAM", .help = "the program and its arguments, after --", .rest = true}},
+      .args = {{.name = "PROGRAM",
+                .help = "the program and its arguments; what follows it is not read as flags",
+                .rest = true,
+                .verbatim = true}},
       .flags = {{.name = "memory", .kind = cli::FlagKind::Bytes, .fallback = "1Gi", .help = "device memory"},
                 {.name = "compute",
                  .kind = cli::FlagKind::Count,
                  .value = "PERCENT",
                  .fallback = "30",
                  .help = "share of the device's compute that is its own",
+                 .min = 1,
                  .max = 100},
                 {.name = "device",
                  .kind = cli::FlagKind::List,

@@ -6,6 +6,7 @@
 #include "app/commands/commands.h"
 #include "app/commands/show.h"
 #include "base/units.h"
+#include "serving/spec/deployment_spec.h"
 
 namespace tweendeck::commands {
 namespace {
@@ -40,7 +41,7 @@ Result<int> resize(const cli::Invocation& in, cli::Output& output) {
   }
   if (in.is_set("memory")) w.field("memory_bytes", in.bytes("memory"));
   if (in.is_set("memory-wait")) w.field("memory_wait_ms", in.duration("memory-wait") / kMillisecond);
-  if (in.is_set("priority")) w.field("priority", static_cast<int64_t>(in.number("priority")));
+  if (in.is_set("priority")) w.field("priority", in.integer("priority"));
   anything = anything || in.is_set("memory") || in.is_set("memory-wait") || in.is_set("priority");
   if (!anything) {
     return fail(Reason::InvalidArgument, "resize needs to know what to change",
@@ -68,7 +69,10 @@ std::vector<cli::Flag> tuning_flags() {
            .kind = cli::FlagKind::Count,
            .help = "its part of idle compute beside others that want some; 0 = as its own share",
            .max = 1000},
-          {.name = "priority", .kind = cli::FlagKind::Number, .help = "higher goes first; 0 is the default"},
+          {.name = "priority",
+           .kind = cli::FlagKind::Integer,
+           .help = "higher goes first, below 0 is possible; 0 is the default",
+           .max = serving::kMaxPriority},
           {.name = "memory-wait",
            .kind = cli::FlagKind::Duration,
            .help = "how long an allocation that finds no room waits for some"}};
@@ -91,6 +95,7 @@ cli::Command resize_command() {
                  .kind = cli::FlagKind::Count,
                  .value = "PERCENT",
                  .help = "share of the device's compute that is its own",
+                 .min = 1,
                  .max = 100}},
       .examples = {{"resize chat --memory 8Gi --compute 40", "every replica of a deployment"},
                    {"resize chat-1 --compute-max 100", "let it use what others leave idle"}},

@@ -29,7 +29,7 @@ Result<serving::DeploymentSpec> spec_of(const cli::Invocation& in) {
   spec.claim.name = spec.name;
   spec.claim.share.memory_bytes = in.bytes("memory");
   spec.claim.share.compute_percent = static_cast<uint32_t>(in.count("compute"));
-  spec.claim.share.priority = static_cast<int32_t>(in.count("priority"));
+  spec.claim.share.priority = static_cast<int32_t>(in.integer("priority"));
   spec.claim.device_ids = in.list("device");
   spec.claim.model = in.text("device-model");
   spec.claim.vendor = in.text("vendor");
@@ -115,6 +115,7 @@ cli::Command serve_command() {
                      .value = "PERCENT",
                      .fallback = serving::kDefaultComputePercent,
                      .help = "share of the device's compute",
+                     .min = 1,
                      .max = 100},
                     {.name = "device",
                      .letter = 'd',
@@ -140,10 +141,10 @@ cli::Command serve_command() {
                      .choices = {"spread", "pack"}},
                     {.name = "distinct-devices", .help = "each replica on a device of its own"},
                     {.name = "priority",
-                     .kind = FlagKind::Count,
+                     .kind = FlagKind::Integer,
                      .fallback = "0",
-                     .help = "higher goes first where slices compete",
-                     .max = 1000},
+                     .help = "higher goes first where slices compete, below 0 is possible",
+                     .max = serving::kMaxPriority},
                     {.name = "engine",
                      .letter = 'e',
                      .kind = FlagKind::Text,

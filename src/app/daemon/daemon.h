@@ -15,6 +15,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "app/daemon/api_json.h"
@@ -146,6 +147,7 @@ class Daemon {
   std::unique_ptr<serving::StateStore> store_;
   std::unique_ptr<Devices> devices_;
   std::optional<Watchman> watchman_;
+  std::set<std::string> unreleased_;  // slices of ended programs that could not be given back, as was told
   std::optional<serving::EngineCatalog> catalog_;
   LostRequests lost_requests_;  // outlives the gateway, whose loop counts in it
   std::unique_ptr<routing::gateway::Gateway> gateway_;

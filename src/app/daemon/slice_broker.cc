@@ -19,12 +19,27 @@ const Device* device_of(const std::vector<Device>& devices, const std::string& i
   return found == devices.end() ? nullptr : &*found;
 }
 
+// For a claim that names devices of which there is none.
+std::string hint_of(const std::vector<Device>& devices, const Claim& claim) {
+  const auto is_named = [&](const Device& device) {
+    return std::ranges::any_of(claim.device_ids, [&](const std::string& name) {
+      return name == device.id || name == device.provider;
+    });
+  };
+  if (claim.device_ids.empty() || std::ranges::any_of(devices, is_named)) return "";
+  return fmt::format(
+      "no device of this machine is {}; `tweendeck devices` lists them, `tweendeck up --soft-gpus` adds "
+      "software "
+      "GPUs",
+      fmt::join(claim.device_ids, " or "));
+}
+
 Result<std::string> choose(const placement::Snapshot& now, const Claim& claim) {
   placement::Decision decision = placement::place(now, claim);
   if (decision.placed()) return decision.device_ids.front();
   const placement::Refusal& refusal = *decision.refusal;
   Reason reason = refusal.reasons.empty() ? Reason::NoDevices : refusal.reasons.front().reason;
-  return fail(reason, placement::explain(refusal, claim));
+  return fail(reason, placement::explain(refusal, claim), hint_of(now.devices, claim));
 }
 
 // Limits of a share that did not come with a deployment, whose own are checked with its spec.
@@ -49,8 +64,9 @@ Status check_share(const Slice& slice) {
   if (share.weight > kMaxWeight)
     return refuse(fmt::format("the weight is {}", share.weight), fmt::format("use 0 to {}", kMaxWeight));
   if (share.memory_wait_ms > kMaxMemoryWaitMs) {
-    return refuse(fmt::format("allocations would wait {} ms", share.memory_wait_ms),
-                  fmt::format("use at most {} ms", kMaxMemoryWaitMs));
+    return refuse(
+        fmt::format("allocations would wait {}", format_duration(share.memory_wait_ms * kMillisecond)),
+        fmt::format("use at most {}", format_duration(kMaxMemoryWaitMs * kMillisecond)));
   }
   return {};
 }

@@ -115,6 +115,21 @@ TEST_F(SliceBrokerTest, ARefusalTellsReasonAndNearestMiss) {
   EXPECT_TRUE(broker_->acquire(spec(2 * kGiB, 10), "chat-3", "c")) << "what was released can be had again";
 }
 
+TEST_F(SliceBrokerTest, ANameThatNoDeviceHasIsTold) {
+  Claim claim = spec(kGiB, 10).claim;
+  claim.device_ids = {"nvidia", "soft9"};
+  const auto refused = broker_->acquire_own(claim, "a");
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().reason, Reason::DeviceNotSelected);
+  EXPECT_THAT(refused.error().hint, HasSubstr("nvidia or soft9"));
+}
+
+TEST_F(SliceBrokerTest, ALongWaitIsToldAsPeopleWriteIt) {
+  Claim claim = spec(kGiB, 10).claim;
+  claim.share.memory_wait_ms = 360'000'000;
+  EXPECT_THAT(broker_->acquire_own(claim, "a").error().message, HasSubstr("4d04h"));
+}
+
 TEST_F(SliceBrokerTest, AFailedPreparationHoldsNothing) {
   provider_.refuse = true;
   EXPECT_EQ(broker_->acquire(spec(4 * kGiB, 100), "chat-1", "a").error().reason, Reason::DriverError);

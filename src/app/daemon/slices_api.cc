@@ -2,10 +2,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
+#include <utility>
 
 #include "app/client/slice_lease.h"
 #include "app/daemon/daemon.h"
 #include "base/units.h"
+#include "serving/spec/deployment_spec.h"
 
 namespace tweendeck::daemon {
 namespace {
@@ -29,12 +32,13 @@ Status read_number(const net::JsonValue& body, std::string_view key, int64_t lea
 
 Status read_share(const net::JsonValue& body, Share& share) {
   constexpr int64_t kMost = UINT32_MAX;
-  for (Status read : {read_number(body, "memory_bytes", 1, INT64_MAX, share.memory_bytes),
-                      read_number(body, "compute_percent", 1, 100, share.compute_percent),
-                      read_number(body, "ceiling_percent", 0, 100, share.ceiling_percent),
-                      read_number(body, "weight", 0, kMost, share.weight),
-                      read_number(body, "memory_wait_ms", 0, kMost, share.memory_wait_ms),
-                      read_number(body, "priority", INT32_MIN, INT32_MAX, share.priority)}) {
+  for (Status read :
+       {read_number(body, "memory_bytes", 0, INT64_MAX, share.memory_bytes),
+        read_number(body, "compute_percent", 1, 100, share.compute_percent),
+        read_number(body, "ceiling_percent", 0, 100, share.ceiling_percent),
+        read_number(body, "weight", 0, kMost, share.weight),
+        read_number(body, "memory_wait_ms", 0, kMost, share.memory_wait_ms),
+        read_number(body, "priority", -serving::kMaxPriority, serving::kMaxPriority, share.priority)}) {
     if (!read) return read;
   }
   return {};
@@ -153,12 +157,18 @@ Result<std::string> Daemon::release_slice_json(const std::string& id) {
 }
 
 void Daemon::release_ended_programs() {
+  std::set<std::string> unreleased;
   for (const Slice& slice : devices_->broker().slices()) {
     if (!slice.deployment.empty() || client::lease_is_held(config_.state_dir, slice.id)) continue;
     const Status released = devices_->broker().release(slice.id);
-    controller_->record_event(slice.id, released ? Reason::None : released.error().reason, "SliceReleased",
-                              released ? "whoever ran in it is gone" : released.error().message);
+    if (released) {
+      controller_->record_event(slice.id, Reason::None, "SliceReleased", "whoever ran in it is gone");
+    } else if (unreleased.insert(slice.id); !unreleased_.contains(slice.id)) {
+      controller_->record_event(slice.id, released.error().reason, "SliceNotReleased",
+                                released.error().message);
+    }
   }
+  unreleased_ = std::move(unreleased);
 }
 
 Status Daemon::release_programs() {

@@ -140,7 +140,9 @@ Status DeviceManager::release_locked(const std::string& slice_id) {
   if (Status ok = unmake(provider, slice_id); !ok) return ok;
   oom_kills_seen_.erase(slice_id);
   under_pressure_.erase(slice_id);
-  return record(RecordKind::Released, slice);
+  Status released = record(RecordKind::Released, slice);
+  if (released) unreleased_.erase(slice_id);
+  return released;
 }
 
 Status DeviceManager::unmake(std::string_view provider_name, std::string_view slice_id) {

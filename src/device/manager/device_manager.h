@@ -100,6 +100,7 @@ class DeviceManager {
   std::map<std::string, std::string, std::less<>> provider_of_device_;
   std::map<std::string, uint64_t, std::less<>> oom_kills_seen_;  // by slice
   std::set<std::string, std::less<>> under_pressure_;            // slices that hold more than their limit
+  std::map<std::string, std::string, std::less<>> unreleased_;   // slice -> why, as was told
   mutable std::mutex mutex_;
 };
 

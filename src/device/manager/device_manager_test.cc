@@ -132,6 +132,7 @@ TEST_F(ManagerTest, AFailedReleaseIsTriedAgain) {
   EXPECT_FALSE(manager_->release("a"));
   EXPECT_EQ(manager_->slices()[0].state, SliceState::Releasing);
   EXPECT_EQ(manager_->tend().at(0).reason, Reason::DriverError);
+  EXPECT_TRUE(manager_->tend().empty()) << "told once";
   provider_->unprepare_fails = false;
   EXPECT_EQ(manager_->tend().size(), 1u);
   EXPECT_TRUE(manager_->slices().empty());

@@ -1,6 +1,8 @@
 // DeviceManager's repairs: after a start, and once a second.
 #include <fmt/format.h>
 
+#include <utility>
+
 #include "device/manager/device_manager.h"
 
 namespace tweendeck::device {
@@ -72,7 +74,11 @@ void DeviceManager::finish(const std::string& slice_id, std::string_view what,
   Status gone = release_locked(slice_id);
   if (gone) {
     events.push_back({Reason::None, slice_id, fmt::format("slice {} {}", slice_id, what)});
-  } else {
+    return;
+  }
+  // It is tried again each second, and told when there is something new to tell.
+  std::string& told = unreleased_[slice_id];
+  if (std::exchange(told, gone.error().message) != gone.error().message) {
     events.push_back({gone.error().reason, slice_id,
                       fmt::format("slice {} cannot be released: {}", slice_id, gone.error().message)});
   }

@@ -30,7 +30,7 @@ void read_priority(YamlMap& map, int32_t& out) {
   map.text("priority", text);
   if (!map.has("priority")) return;
   const bool negative = text.starts_with('-');
-  auto number = parse_count(std::string_view(text).substr(negative ? 1 : 0), 1'000'000, "priority");
+  auto number = parse_count(std::string_view(text).substr(negative ? 1 : 0), kMaxPriority, "priority");
   if (!number) return map.error_at("priority", number.error().message, number.error().hint);
   out = negative ? -static_cast<int32_t>(*number) : static_cast<int32_t>(*number);
 }

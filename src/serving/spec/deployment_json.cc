@@ -71,7 +71,8 @@ Status read_isolation(const JsonValue& value, Isolation& out) {
 
 Status read_priority(const JsonValue& value, int32_t& out) {
   const int64_t number = value.integer_or(INT64_MAX);
-  if (std::abs(number) > 1'000'000) return wrong("priority", "a whole number between -1000000 and 1000000");
+  if (number < -kMaxPriority || number > kMaxPriority)
+    return wrong("priority", fmt::format("a whole number from -{} to {}", kMaxPriority, kMaxPriority));
   out = static_cast<int32_t>(number);
   return {};
 }

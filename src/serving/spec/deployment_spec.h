@@ -34,6 +34,7 @@ inline constexpr uint64_t kMinSliceMemoryBytes = 16ull << 20;
 // people write it.
 inline constexpr std::string_view kDefaultMemory = "1Gi";
 inline constexpr std::string_view kDefaultComputePercent = "25";
+inline constexpr int32_t kMaxPriority = 1'000'000;  // and -kMaxPriority the least
 
 // A spec in which only the defaults are set.
 DeploymentSpec default_spec();

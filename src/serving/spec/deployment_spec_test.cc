@@ -124,6 +124,7 @@ TEST(DeploymentJson, IsAsStrict) {
   EXPECT_THAT(error(R"({"name":"a","model":"m","memory":"1Gi","compute":1.5})"), HasSubstr("compute"));
   EXPECT_THAT(error(R"({"name":"a","model":"m","memory":"1Gi","compute":10,"priority":99999999})"),
               HasSubstr("priority"));
+  EXPECT_THAT(error(R"({"name":"a","model":"m","priority":-9223372036854775808})"), HasSubstr("priority"));
   EXPECT_THAT(error(R"([1])"), HasSubstr("object"));
   EXPECT_THAT(error("{"), HasSubstr("MalformedRequest"));
 }

@@ -123,8 +123,8 @@ TEST_F(SliceLoopTest, PutsBackLimitsThatSomebodyElseWroteAndTellsIt) {
 TEST_F(SliceLoopTest, FindsAUsagePageThatWasCutOrRemoved) {
   make("cut", 30, 0);
   make("removed", 30, 0);
-  make("never seen whole", 30, 0);
-  std::filesystem::remove(pages_->usage_path("never seen whole"));
+  make("never-seen-whole", 30, 0);
+  std::filesystem::remove(pages_->usage_path("never-seen-whole"));
   start();
   ASSERT_TRUE(wait_for([&] { return loop_->cost().rounds > 3; }));
   EXPECT_TRUE(wait_for([&] { return loop_->findings().size() == 1; }));

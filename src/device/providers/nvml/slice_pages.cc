@@ -1,7 +1,6 @@
 #include "device/providers/nvml/slice_pages.h"
 
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -14,7 +13,10 @@
 #include <optional>
 #include <utility>
 
+#include "device/providers/nvml/gpu_uuid.h"
 #include "device/providers/nvml/guarded.h"
+#include "device/providers/nvml/page_files.h"
+#include "device/slice_table.h"
 
 namespace tweendeck::device::nvml {
 namespace {
@@ -25,72 +27,7 @@ constexpr mode_t kFolderMode = 0700;
 constexpr int kReadTries = 1000;
 constexpr uint32_t kPermillePerPercent = 10;
 
-// A file mapped whole. Unmaps itself.
-template <class Page>
-class Mapped {
- public:
-  static Result<Mapped> open(const std::string& path, bool writable) {
-    const int fd = ::open(path.c_str(), (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOFOLLOW);
-    if (fd < 0) return fail(system_error(errno, "cannot open " + path));
-    struct stat info{};
-    if (fstat(fd, &info) != 0 || static_cast<uint64_t>(info.st_size) != sizeof(Page)) {
-      ::close(fd);
-      return fail(Reason::StateCorrupt, path + " does not have the size of a page",
-                  "remove the slice and make it again");
-    }
-    void* memory =
-        mmap(nullptr, sizeof(Page), writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd, 0);
-    const int error = errno;
-    ::close(fd);
-    if (memory == MAP_FAILED) return fail(system_error(error, "cannot map " + path));
-    return Mapped(static_cast<Page*>(memory));
-  }
-  Mapped(Mapped&& other) noexcept : page_(std::exchange(other.page_, nullptr)) {}
-  Mapped& operator=(Mapped&&) = delete;
-  ~Mapped() {
-    if (page_) munmap(page_, sizeof(Page));
-  }
-  Page* operator->() const { return page_; }
-  Page& operator*() const { return *page_; }
-  Page* get() const { return page_; }
-
- private:
-  explicit Mapped(Page* page) : page_(page) {}
-  Page* page_;
-};
-
-// Who holds the marks of a usage page's slots (page.h).
-class Marks {
- public:
-  explicit Marks(const std::string& path) : fd_(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW)) {}
-  Marks(const Marks&) = delete;
-  Marks& operator=(const Marks&) = delete;
-  ~Marks() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  // Nothing where there are no such locks.
-  std::optional<bool> held(uint32_t slot) const {
-    struct flock range{};
-    range.l_type = F_WRLCK;
-    range.l_whence = SEEK_SET;
-    range.l_start = static_cast<off_t>(TW_VGPU_MARKS_OFFSET) + slot;
-    range.l_len = 1;
-    if (fd_ < 0 || fcntl(fd_, F_OFD_GETLK, &range) != 0) return std::nullopt;
-    return range.l_type != F_UNLCK;
-  }
-
- private:
-  int fd_;
-};
-
-Status check_id(std::string_view id) {
-  if (id.empty() || id.size() >= sizeof(tw_vgpu_limits_page::slice_id) || id.front() == '.' ||
-      id.find_first_of("/\0") != std::string_view::npos) {
-    return fail(Reason::InvalidArgument, "'" + std::string(id) + "' cannot be a slice id",
-                "use 1 to 63 characters without '/' that do not begin with '.'");
-  }
-  return {};
-}
+static_assert(kMaxSliceIdBytes < sizeof(tw_vgpu_limits_page::slice_id));
 
 Result<uint64_t> random_binding() {
   uint64_t value = 0;
@@ -129,30 +66,6 @@ tw_vgpu_limit_set limit_set(const Slice& slice, const uint8_t (&uuid)[16]) {
 
 bool same(const tw_vgpu_limit_set& a, const tw_vgpu_limit_set& b) {
   return std::memcmp(&a, &b, sizeof(a)) == 0;
-}
-
-// Writes all bytes beside `path` and renames, so that a reader or a crash never sees half a page.
-Status replace_file(const std::string& path, const void* head, size_t head_size, size_t total_size,
-                    mode_t mode) {
-  const std::string temporary = path + ".new";
-  ::unlink(temporary.c_str());
-  const int fd = ::open(temporary.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
-  if (fd < 0) return fail(system_error(errno, "cannot create " + temporary));
-  Status status;
-  // Space is taken now: a hole that cannot be filled later would end the tenant with SIGBUS.
-  if (const int code = posix_fallocate(fd, 0, static_cast<off_t>(total_size)); code != 0) {
-    status =
-        fail(system_error(code, "cannot reserve " + std::to_string(total_size) + " bytes for " + temporary));
-  } else if (pwrite(fd, head, head_size, 0) != static_cast<ssize_t>(head_size)) {
-    status = fail(system_error(errno, "cannot write " + temporary));
-  } else if (fchmod(fd, mode) != 0) {  // whatever the umask is
-    status = fail(system_error(errno, "cannot set the mode of " + temporary));
-  } else if (::rename(temporary.c_str(), path.c_str()) != 0) {
-    status = fail(system_error(errno, "cannot rename " + temporary));
-  }
-  ::close(fd);
-  if (!status) ::unlink(temporary.c_str());
-  return status;
 }
 
 bool valid(const tw_vgpu_limits_page& page, std::string_view slice_id) {
@@ -200,48 +113,10 @@ Error cut_short(const std::string& path) {
           "stop what runs in the slice"};
 }
 
-int hex_digit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
-}
-
 }  // namespace
 
-bool parse_uuid(std::string_view text, uint8_t (&out)[16]) {
-  if (!text.starts_with("GPU-") && !text.starts_with("MIG-")) return false;
-  text.remove_prefix(4);
-  size_t digits = 0;
-  uint8_t bytes[16] = {};
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (i == 8 || i == 13 || i == 18 || i == 23) {
-      if (text[i] != '-') return false;
-      continue;
-    }
-    const int value = hex_digit(text[i]);
-    if (value < 0 || digits >= 32) return false;
-    bytes[digits / 2] = static_cast<uint8_t>(bytes[digits / 2] << 4 | value);
-    ++digits;
-  }
-  if (digits != 32) return false;
-  std::memcpy(out, bytes, sizeof(bytes));
-  return true;
-}
-
-std::string format_uuid(const uint8_t (&uuid)[16]) {
-  static constexpr char kDigits[] = "0123456789abcdef";
-  std::string text = "GPU-";
-  for (size_t i = 0; i < sizeof(uuid); ++i) {
-    if (i == 4 || i == 6 || i == 8 || i == 10) text += '-';
-    text += kDigits[uuid[i] >> 4];
-    text += kDigits[uuid[i] & 15];
-  }
-  return text;
-}
-
 Result<tw_vgpu_limit_set> SlicePages::write(const Slice& slice, std::string_view device_uuid) const {
-  if (Status status = check_id(slice.id); !status) return fail(status.error());
+  if (Status status = check_slice_id(slice.id); !status) return fail(status.error());
   uint8_t uuid[16];
   if (!parse_uuid(device_uuid, uuid)) {
     return fail(Reason::InvalidArgument, "'" + std::string(device_uuid) + "' is not a GPU's UUID");
@@ -277,7 +152,7 @@ Result<tw_vgpu_limit_set> SlicePages::write(const Slice& slice, std::string_view
 }
 
 Status SlicePages::remove(std::string_view slice_id) const {
-  if (Status status = check_id(slice_id); !status) return status;
+  if (Status status = check_slice_id(slice_id); !status) return status;
   std::error_code error;
   std::filesystem::remove_all(folder(slice_id), error);
   if (error) return fail(system_error(error.value(), "cannot remove " + folder(slice_id)));
@@ -289,7 +164,7 @@ Result<std::vector<std::string>> SlicePages::list() const {
   std::error_code error;
   for (std::filesystem::directory_iterator it(root_, error), end; !error && it != end; it.increment(error)) {
     std::string name = it->path().filename().string();
-    if (check_id(name)) ids.push_back(std::move(name));
+    if (check_slice_id(name)) ids.push_back(std::move(name));
   }
   if (error && error != std::errc::no_such_file_or_directory) {
     return fail(system_error(error.value(), "cannot list " + root_));
@@ -298,7 +173,7 @@ Result<std::vector<std::string>> SlicePages::list() const {
 }
 
 Result<tw_vgpu_limit_set> SlicePages::limits(std::string_view slice_id) const {
-  if (Status status = check_id(slice_id); !status) return fail(status.error());
+  if (Status status = check_slice_id(slice_id); !status) return fail(status.error());
   const auto page = Mapped<tw_vgpu_limits_page>::open(limits_path(slice_id), false);
   if (!page) return fail(page.error());
   tw_vgpu_limit_set set;
@@ -311,7 +186,7 @@ Result<tw_vgpu_limit_set> SlicePages::limits(std::string_view slice_id) const {
 }
 
 Result<UsageReading> SlicePages::usage(std::string_view slice_id) const {
-  if (Status status = check_id(slice_id); !status) return fail(status.error());
+  if (Status status = check_slice_id(slice_id); !status) return fail(status.error());
   const auto page = Mapped<tw_vgpu_usage_page>::open(usage_path(slice_id), false);
   if (!page) return fail(page.error());
   const tw_vgpu_usage_page& usage = **page;
@@ -345,7 +220,7 @@ Result<UsageReading> SlicePages::usage(std::string_view slice_id) const {
 
 Result<std::vector<Owner>> SlicePages::reclaim(std::string_view slice_id,
                                                const std::function<bool(Owner)>& alive) const {
-  if (Status status = check_id(slice_id); !status) return fail(status.error());
+  if (Status status = check_slice_id(slice_id); !status) return fail(status.error());
   const auto page = Mapped<tw_vgpu_usage_page>::open(usage_path(slice_id), true);
   if (!page) return fail(page.error());
   struct stat name_space{};
@@ -382,7 +257,7 @@ Result<std::vector<Owner>> SlicePages::reclaim(std::string_view slice_id,
 
 Status SlicePages::write_feedback(std::string_view slice_id, const tw_vgpu_feedback& feedback,
                                   Nanos now) const {
-  if (Status status = check_id(slice_id); !status) return status;
+  if (Status status = check_slice_id(slice_id); !status) return status;
   const auto page = Mapped<tw_vgpu_limits_page>::open(limits_path(slice_id), true);
   if (!page) return fail(page.error());
   tw_vgpu_feedback& out = (*page)->feedback[0];
@@ -394,7 +269,7 @@ Status SlicePages::write_feedback(std::string_view slice_id, const tw_vgpu_feedb
 }
 
 Result<tw_vgpu_feedback> SlicePages::feedback(std::string_view slice_id) const {
-  if (Status status = check_id(slice_id); !status) return fail(status.error());
+  if (Status status = check_slice_id(slice_id); !status) return fail(status.error());
   const auto page = Mapped<tw_vgpu_limits_page>::open(limits_path(slice_id), false);
   if (!page) return fail(page.error());
   return (*page)->feedback[0];
