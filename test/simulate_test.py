@@ -49,6 +49,21 @@ def test_the_default_policy_has_a_table_and_a_picture(trace):
     assert len(picture.findall(".//{*}polyline")) == 1
 
 
+def test_what_moving_pods_would_gain(trace):
+    done = simulate(*FILES, "--defrag", "100", "--policy", "spread", "--svg", "moved.svg", cwd=trace)
+    assert done.returncode == 0, done.stderr
+    assert "dry run" in done.stdout and "MOVED" in done.stdout
+    assert (trace / "moved.svg").exists()
+    done = simulate(*FILES, "--defrag", "100", "--policy", "spread", "-o", "json", cwd=trace)
+    workload = json.loads(done.stdout)["workloads"][0]
+    assert workload["dry_run"] is True
+    for run in workload["policies"][0]["runs"]:
+        assert [step["allocation_percent"] for step in run["steps"]] == sorted(
+            step["allocation_percent"] for step in run["steps"])
+    done = simulate(*FILES, "--defrag", "0", cwd=trace)
+    assert done.returncode == 2 and "--defrag" in done.stderr
+
+
 def test_loads_and_event_logs(trace):
     done = simulate(*FILES, "--load", "50,150", "--arrivals", "200", "--policy", "binpack", "-o", "json", cwd=trace)
     assert done.returncode == 0, done.stderr

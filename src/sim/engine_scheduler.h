@@ -8,9 +8,8 @@
 
 namespace tweendeck::sim {
 
-// `policy` as placement::make_policy takes it. A GPU share of a trace asks for compute; the trace does not say how much
-// of a GPU's memory. `nodes` and `pods` outlive the maker. Errors: as make_policy, and as the engine's book when it
-// does not take a node or a pod.
+// `policy` as placement::make_policy takes it. `nodes` and `pods` outlive the maker. Errors: as make_policy, and as the
+// engine's book when it does not take a node or a pod.
 Result<std::unique_ptr<SchedulerMaker>> make_engine(const std::string& policy, const NodeList& nodes,
                                                     const PodList& pods);
 

@@ -25,10 +25,18 @@ double mean(const std::vector<SeedRun>& runs, size_t percent, Curve Inflation::*
   return count == 0 ? std::numeric_limits<double>::quiet_NaN() : sum / static_cast<double>(count);
 }
 
-Result<std::vector<Order>> chosen_orders(const Workload& workload, const ExperimentOptions& options) {
+// Seeds first, first + step, ... of one policy: they share what its maker keeps.
+struct Piece {
+  size_t policy, first, step;
+};
+
+}  // namespace
+
+Result<std::vector<Order>> chosen_orders(const Workload& workload, const std::vector<uint32_t>& seeds,
+                                         uint32_t scale) {
   std::vector<Order> orders;
-  if (options.seeds.empty()) orders = workload.orders;
-  for (uint32_t seed : options.seeds) {
+  if (seeds.empty()) orders = workload.orders;
+  for (uint32_t seed : seeds) {
     auto order = std::ranges::find(workload.orders, seed, &Order::seed);
     if (order == workload.orders.end()) {
       return fail(Reason::NotFound,
@@ -38,16 +46,9 @@ Result<std::vector<Order>> chosen_orders(const Workload& workload, const Experim
     }
     orders.push_back(*order);
   }
-  for (Order& order : orders) order = repeat_order(order, options.scale);
+  for (Order& order : orders) order = repeat_order(order, scale);
   return orders;
 }
-
-// Seeds first, first + step, ... of one policy: they share what its maker keeps.
-struct Piece {
-  size_t policy, first, step;
-};
-
-}  // namespace
 
 double PolicyRuns::allocation(size_t percent) const {
   return mean(runs, percent, &Inflation::allocation);
@@ -62,7 +63,7 @@ size_t PolicyRuns::percents() const {
 }
 
 Result<std::vector<PolicyRuns>> run_experiment(const Workload& workload, const ExperimentOptions& options) {
-  Result<std::vector<Order>> orders = chosen_orders(workload, options);
+  Result<std::vector<Order>> orders = chosen_orders(workload, options.seeds, options.scale);
   if (!orders) return fail(orders.error());
   const NodeList nodes = repeat_nodes(workload.nodes, options.scale);
   const std::vector<TypicalPod> typical = typical_pods(workload.pods);

@@ -36,6 +36,10 @@ struct ExperimentOptions {
   const std::atomic<bool>* stop = nullptr;
 };
 
+// The orders of these seeds, of all when none is named; `scale` as in ExperimentOptions. Errors: NotFound.
+Result<std::vector<Order>> chosen_orders(const Workload& workload, const std::vector<uint32_t>& seeds,
+                                         uint32_t scale);
+
 // One PolicyRuns per policy, in their order. Errors: NotFound (policy, seed), Cancelled, Internal.
 Result<std::vector<PolicyRuns>> run_experiment(const Workload& workload, const ExperimentOptions& options);
 

@@ -56,6 +56,11 @@ Status check_policy(std::string_view policy) {
               fmt::format("did you mean {}?", meant));
 }
 
+std::string engine_policy_of(std::string_view policy) {
+  const std::string name = engine_name(policy);
+  return placement::make_policy({name, {}}) ? name : engine_default();
+}
+
 Result<std::unique_ptr<SchedulerMaker>> make_scheduler_maker(std::string_view policy, const NodeList& nodes,
                                                              const PodList& pods) {
   if (is_published(policy)) return make_reference(policy, pods);

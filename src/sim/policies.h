@@ -19,6 +19,9 @@ std::string_view default_policy();  // the engine's
 // Errors: NotFound with the near miss, or as the engine's policies say.
 Status check_policy(std::string_view policy);
 
+// The engine's policy of that name; its default where it has none (published references).
+std::string engine_policy_of(std::string_view policy);
+
 // `pods` and `nodes` outlive the maker. Errors: NotFound with the near miss.
 Result<std::unique_ptr<SchedulerMaker>> make_scheduler_maker(std::string_view policy, const NodeList& nodes,
                                                              const PodList& pods);

@@ -2,13 +2,43 @@
 //   tw_bench_fleet [--traces DIR] [--seeds N] [--timings no]
 #include <fmt/format.h>
 
+#include <iterator>
 #include <string_view>
 
 #include "base/units.h"
 #include "fleet.h"
+#include "sim/defrag.h"
 
 namespace tweendeck::bench {
 namespace {
+
+constexpr double kMovedPercents[] = {0, 0.5, 1, 2, 3, 4, 5, 7.5, 10};
+
+// From FGD's final state on `default`.
+Result<std::string> defrag_rows(const std::string& traces, size_t seeds) {
+  Result<sim::Workload> workload = sim::load_workload_of(traces, "default");
+  if (!workload) return fail(workload.error());
+  sim::DefragOptions options;
+  options.policies = {"fgd"};
+  for (const sim::Order& order : workload->orders)
+    if (options.seeds.size() < seeds) options.seeds.push_back(order.seed);
+  options.most_moved_percent = *std::rbegin(kMovedPercents);
+  Result<std::vector<sim::DefragRuns>> runs = sim::run_defrag(*workload, options);
+  if (!runs) return fail(runs.error());
+  std::string rows;
+  for (const sim::DefragRun& run : runs->front().by_seed) {
+    std::string points;
+    for (const double percent : kMovedPercents) {
+      points +=
+          fmt::format("{}[{:.3f},{:.3f}]", points.empty() ? "" : ",",
+                      100.0 * static_cast<double>(run.at(percent).moves) / static_cast<double>(run.running),
+                      run.allocation(percent));
+    }
+    rows += fmt::format("{}{{\"seed\":{},\"running\":{},\"refused\":{},\"points\":[{}]}}",
+                        rows.empty() ? "" : ",\n", run.seed, run.running, run.refused, points);
+  }
+  return rows;
+}
 
 int run(int argc, char** argv) {
   std::string traces;
@@ -37,21 +67,12 @@ int run(int argc, char** argv) {
   }
   std::string defrag;
   if (!traces.empty()) {
-    const Result<std::vector<DefragRun>> runs =
-        defrag_runs(traces, "default", seeds, {0, 0.5, 1, 2, 3, 4, 5, 7.5, 10});
-    if (!runs) {
-      fmt::print(stderr, "{}\n", to_string(runs.error()));
+    const Result<std::string> rows_of_seeds = defrag_rows(traces, seeds);
+    if (!rows_of_seeds) {
+      fmt::print(stderr, "{}\n", to_string(rows_of_seeds.error()));
       return 1;
     }
-    for (const DefragRun& r : *runs) {
-      std::string points;
-      for (const DefragPoint& p : r.points)
-        points += fmt::format("{}[{:.3f},{:.3f}]", points.empty() ? "" : ",", p.moved_percent,
-                              p.allocation_percent);
-      defrag +=
-          fmt::format("{}{{\"seed\":{},\"running\":{},\"refused\":{},\"seconds\":{:.2f},\"points\":[{}]}}",
-                      defrag.empty() ? "" : ",\n", r.seed, r.running, r.refused, r.seconds, points);
-    }
+    defrag = *rows_of_seeds;
   }
   fmt::print("{{\"timings\":[{}],\n\"defrag\":[{}]}}\n", rows, defrag);
   return 0;

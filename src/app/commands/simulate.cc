@@ -28,6 +28,7 @@ Result<int> run(const cli::Invocation& in, cli::Output& output) {
   const simulate::Context context{in, output, g_stop};
   if (in.on("gate")) return simulate::run_gate(context);
   if (in.is_set("events")) return simulate::run_events(context);
+  if (in.is_set("defrag")) return simulate::run_defrag(context);
   return in.is_set("load") ? simulate::run_load(context) : simulate::run_inflation(context);
 }
 
@@ -103,6 +104,10 @@ cli::Command simulate_command() {
                  .value = "FILE",
                  .help = "replay a log of arrivals, lifetimes and lost nodes",
                  .complete = cli::Complete::File},
+                {.name = "defrag",
+                 .kind = FlagKind::Number,
+                 .value = "PERCENT",
+                 .help = "a dry run: what moving at most so many of the running pods would gain afterwards"},
                 {.name = "svg",
                  .kind = FlagKind::Text,
                  .value = "FILE",
@@ -114,6 +119,8 @@ cli::Command simulate_command() {
           {{"simulate placement --gate --data traces/gpu-cluster", "can the simulator be believed?"},
            {"simulate placement --policy bestfit --compare fgd --workload default --data traces/gpu-cluster",
             "two policies on one workload"},
+           {"simulate placement --defrag 5 --policy fgd --workload default --data traces/gpu-cluster",
+            "what moving at most 5 % of the pods would gain"},
            {"simulate placement --nodes nodes.csv --pods pods.csv --order order.txt.gz --policy fgd",
             "a trace of your own"}},
       .exit_note = "1 when --gate finds a row that differs, 130 when interrupted",

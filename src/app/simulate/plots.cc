@@ -11,6 +11,7 @@ namespace tweendeck::simulate {
 
 namespace {
 
+constexpr int kDefragPoints = 100;
 constexpr double kPlotFrom = 70, kPlotTo = 130;  // arrived percent: before, everything fits
 
 // The samples of one run stand at equal distances from 0 to 100 % of its time.
@@ -67,6 +68,24 @@ Chart plot_of(const LoadReport& report) {
   }
   for (Series& series : chart.series) std::ranges::sort(series.points);
   if (chart.x_to == chart.x_from) chart.x_to += 1;
+  return chart;
+}
+
+Chart plot_of(const DefragReport& report) {
+  Chart chart{.title = fmt::format("{}: what moving pods gains", report.workload),
+              .x_label = "running pods moved, %",
+              .y_label = "GPUs allocated, %",
+              .series = {},
+              .x_from = 0,
+              .x_to = report.most_moved_percent};
+  for (const sim::DefragRuns& runs : report.runs) {
+    Series series{runs.policy, {}};
+    for (int point = 0; point <= kDefragPoints; ++point) {
+      const double share = report.most_moved_percent * point / kDefragPoints;
+      series.points.emplace_back(share, runs.allocation(share));
+    }
+    chart.series.push_back(std::move(series));
+  }
   return chart;
 }
 

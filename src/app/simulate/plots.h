@@ -2,6 +2,7 @@
 #pragma once
 
 #include "app/simulate/choices.h"
+#include "app/simulate/defrag_report.h"
 #include "app/simulate/inflation_report.h"
 #include "app/simulate/load_report.h"
 #include "app/simulate/svg_chart.h"
@@ -10,6 +11,7 @@ namespace tweendeck::simulate {
 
 Chart plot_of(const InflationReport& report);  // allocation over arrived GPUs
 Chart plot_of(const LoadReport& report);       // mean wait over load; of an event log, allocation over time
+Chart plot_of(const DefragReport& report);     // allocation over the share of pods moved
 
 // Writes the file that --svg names, if any; with several workloads, one file each: x.svg becomes x-NAME.svg.
 // Errors: IoError and the like.

@@ -10,6 +10,8 @@ namespace tweendeck::simulate {
 Result<int> run_gate(const Context& context);
 // The published experiment: pods arrive and never leave.
 Result<int> run_inflation(const Context& context);
+// --defrag: what moving pods would gain after it.
+Result<int> run_defrag(const Context& context);
 // --load: pods arrive at offered loads, wait, run and leave.
 Result<int> run_load(const Context& context);
 // --events: an event log.

@@ -7,6 +7,7 @@
 #include <string>
 #include <unordered_map>
 
+#include "placement/defrag/candidates.h"
 #include "placement/gang/devices.h"
 
 namespace tweendeck::placement {
@@ -14,27 +15,7 @@ namespace {
 
 using Index = RunningClaims::Index;
 
-constexpr size_t kCandidatesPerNode = 256;  // sets of claims remembered, the best ones
-constexpr size_t kExchangedAtOnce = 3;      // of a set, how many may change places with others
-constexpr size_t kTriplesUpTo = 24;         // claims on a node up to which sets of three are looked at
-
-// Stopping these claims of a node makes room for one of a wanted shape there.
-struct Candidate {
-  size_t wanted = 0;  // place in the list
-  int64_t gain = 0;
-  int64_t burden = 0;  // what has to find another place, permille of devices
-  std::vector<Index> claims;
-};
-
-// More gain per moved claim first, then less to find a place for.
-bool better(const Candidate& a, const Candidate& b) {
-  const int64_t left = a.gain * static_cast<int64_t>(std::max<size_t>(b.claims.size(), 1));
-  const int64_t right = b.gain * static_cast<int64_t>(std::max<size_t>(a.claims.size(), 1));
-  if (a.claims.empty() != b.claims.empty()) return a.claims.empty();
-  if (left != right) return left > right;
-  if (a.burden != b.burden) return a.burden < b.burden;
-  return a.wanted != b.wanted ? a.wanted < b.wanted : a.claims < b.claims;
-}
+constexpr size_t kExchangedAtOnce = 3;  // of a set, how many may change places with others
 
 class Advisor {
  public:
@@ -109,11 +90,7 @@ class Advisor {
            cluster_.shape(claim.shape).request.device_ids.empty();
   }
 
-  int64_t weight(ShapeId shape) const {
-    const Request& request = cluster_.shape(shape).request;
-    // A shape that asks for no compute still holds something: count it as a little.
-    return std::max<int64_t>(int64_t{request.devices} * std::max(request.compute_permille, 1u), 1);
-  }
+  int64_t weight(ShapeId shape) const { return placement::weight(cluster_, shape); }
 
   bool within_budgets(const std::vector<Index>& claims) const {
     std::unordered_map<BudgetId, uint32_t> used;
@@ -126,57 +103,9 @@ class Advisor {
 
   void give(Index claim) { cluster_.give(spots_[claim], running_.at(claim).shape); }
 
-  // What fits when these are gone, if it did not before.
-  void note(NodeIndex node, const std::vector<Index>& claims, std::vector<bool>& known) {
-    for (size_t w = 0; w < wanted_.size(); ++w) {
-      if (wanted_[w].count == 0 || known[w] || !cluster_.fits(node, wanted_[w].shape)) continue;
-      known[w] = true;
-      Candidate candidate{w, weight(wanted_[w].shape), 0, claims};
-      for (const Index claim : claims) candidate.burden += weight(running_.at(claim).shape);
-      candidates_[node].push_back(std::move(candidate));
-    }
-  }
-
   void look_at(NodeIndex node) {
     ++versions_[node];
-    std::vector<Candidate>& found = candidates_[node];
-    found.clear();
-    const std::vector<Index>& here = claims_[node];
-    std::vector<bool> none(wanted_.size());
-    note(node, {}, none);
-    Cluster::Mark mark = cluster_.mark();
-    const auto back = [&] {
-      cluster_.undo_to(mark);
-      mark = cluster_.mark();
-    };
-    std::vector<std::vector<bool>> one(here.size(), none);
-    for (size_t a = 0; a < here.size(); ++a) {
-      give(here[a]);
-      note(node, {here[a]}, one[a]);
-      back();
-    }
-    for (size_t a = 0; a < here.size(); ++a) {
-      for (size_t b = a + 1; b < here.size(); ++b) {
-        std::vector<bool> two(wanted_.size());
-        for (size_t w = 0; w < two.size(); ++w) two[w] = one[a][w] || one[b][w];
-        give(here[a]);
-        give(here[b]);
-        note(node, {here[a], here[b]}, two);
-        for (size_t c = b + 1; c < here.size() && here.size() <= kTriplesUpTo; ++c) {
-          const Cluster::Mark inner = cluster_.mark();
-          std::vector<bool> three(wanted_.size());
-          for (size_t w = 0; w < three.size(); ++w) three[w] = two[w] || one[c][w];
-          give(here[c]);
-          note(node, {here[a], here[b], here[c]}, three);
-          cluster_.undo_to(inner);
-        }
-        back();
-      }
-    }
-    cluster_.undo_to(mark);
-    std::ranges::sort(found, better);
-    if (found.size() > kCandidatesPerNode) found.resize(kCandidatesPerNode);
-    std::ranges::reverse(found);
+    candidates_[node] = candidates_on(cluster_, node, claims_[node], {running_, spots_}, wanted_);
     queue_next(node);
   }
 
@@ -267,8 +196,8 @@ class Advisor {
     Spot back;   // of the other
   };
 
-  // Another claim whose place the claim can take, while it finds one itself: a claim that needs much CPU
-  // changes places with one that needs little, or 0.32 + 0.47 and 0.23 + 0.65 become 0.23 + 0.47 and 0.32 + 0.65.
+  // Another claim whose place the claim can take, while it finds one itself: a claim that needs much CPU changes
+  // places with one that needs little, or 0.32 + 0.47 and 0.23 + 0.65 become 0.23 + 0.47 and 0.32 + 0.65.
   std::optional<Exchange> find_exchange(Index claim, NodeIndex node, const std::vector<Index>& leaving,
                                         const std::vector<Index>& moved) {
     const ShapeId shape = running_.at(claim).shape;
@@ -327,8 +256,8 @@ class Advisor {
   bool exchanges_ = false;
   std::map<ShapeId, std::vector<Index>> by_shape_;  // those that may move at all
   std::vector<bool> moved_;
-  std::set<std::string>
-      no_exchange_;  // a shape and those it could change places with: tried, until something moved
+  // Shapes with those they could change places with: tried in vain, until something moved.
+  std::set<std::string> no_exchange_;
 };
 
 }  // namespace

@@ -1,11 +1,11 @@
 // Which claims to move so that refused ones fit: a dry run that changes nothing.
 //
-// A proposal makes room for one wanted claim by moving few running ones to where they
-// fit without being in the way, for example a share from half-used devices onto another one, CPU-only claims from a
-// node whose devices are free but whose CPUs are not, or partitions that stand where a larger one could (re-slicing).
-// Where a claim in the way fits nowhere, it may change places with another one: two moves. Proposals are made by gain
-// per moved claim, best first, plain ones before those with exchanges, until the limits are reached; every proposal
-// builds on the ones before it, so their order is the order in which to carry them out, and any prefix of them is sound.
+// A proposal makes room for one wanted claim by moving few running ones to where they fit without being in the way,
+// for example a share from half-used devices onto another one, CPU-only claims from a node whose devices are free but
+// whose CPUs are not, or partitions that stand where a larger one could (re-slicing). Where a claim in the way fits
+// nowhere, it may change places with another one: two moves. Proposals are made by gain per moved claim, best first,
+// plain ones before those with exchanges, until the limits are reached; every proposal builds on the ones before it,
+// so their order is the order in which to carry them out, and any prefix of them is sound.
 //
 // Claims that are not preemptible or within their minimum runtime stay, a budget is not exceeded by the claims of it
 // that move, and members of gangs stay where their topology was granted.

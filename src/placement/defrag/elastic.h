@@ -13,8 +13,8 @@ namespace tweendeck::placement {
 // devices never fits in place.
 std::optional<Spot> resize_in_place(Cluster& cluster, const Spot& spot, ShapeId from, ShapeId to);
 
-// The first of `sizes` (from the ceiling down to the floor) for which there is room on the same devices. Nothing: none
-// has room, and the book is unchanged.
+// The first of `sizes` (from the ceiling down to the floor) for which there is room on the same devices. Nothing:
+// none has room, and the book is unchanged.
 struct Resized {
   ShapeId shape = 0;
   Spot spot;

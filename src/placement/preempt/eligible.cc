@@ -33,8 +33,7 @@ bool Eligible::may_stop(Index index) {
   if (queues_ == nullptr || claim.queue == preemptor_.queue) return claim.priority < preemptor_.priority;
   if (!may_reclaim_) return false;
   int8_t& over = queue_over_[claim.queue];
-  // Over its share by the least amounts already, before the claim's own are
-  // looked at.
+  // Over its share by the least amounts already, before the claim's own are looked at.
   if (over < 0) {
     Amounts least{};
     for (size_t r = 0; r < kMaxResources; ++r) least[r] = preemptor_.ask[r] > 0 ? 1 : 0;

@@ -3,8 +3,8 @@
 //
 // Roles of one kind are searched for by find_victims alone. Several roles are searched for one after the other, those
 // with the most members first, in each domain that the gang may lie in (at most kMaxVictimDomains); victims that turn
-// out not to be needed together are let off. Whatever is found was tried: with the victims gone the members fit as the
-// gang wants them. Infeasible is proved; what such a search may have missed is BudgetExhausted.
+// out not to be needed together are let off. Whatever is found was tried: with the victims gone the members fit as
+// the gang wants them. Infeasible is proved; what such a search may have missed is BudgetExhausted.
 #pragma once
 
 #include <vector>

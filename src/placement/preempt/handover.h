@@ -1,10 +1,8 @@
 // From victims to the preemptor without anybody in between.
 //
-// What a victim frees stays booked until the last victim of the same preemption
-// is gone; then all of it is given back and the preemptor's spots are taken in
-// one step. So no other claim can slip in, and nobody is stopped in vain. A
-// preemption that is given up, or whose victims do not go in time, returns what
-// is held.
+// What a victim frees stays booked until the last victim of the same preemption is gone; then all of it is given back
+// and the preemptor's spots are taken in one step. So no other claim can slip in, and nobody is stopped in vain. A
+// preemption that is given up, or whose victims do not go in time, returns what is held.
 #pragma once
 
 #include <cstdint>
@@ -31,13 +29,11 @@ class Handovers {
  public:
   using Key = uint64_t;  // the preemptor: its claim, or one of its gang
 
-  // `victims` run; none of them may be in another handover. False when one is,
-  // or the key is in use.
+  // `victims` run; none of them may be in another handover. False when one is, or the key is in use.
   bool start(Key key, std::vector<Promise> promises, const std::vector<RunningClaim>& victims,
              int64_t now_ms);
 
-  // Whether the claim is a victim of one; its end must be told by `victim_gone`
-  // and not by giving back its spot.
+  // Whether the claim is a victim of one; its end must be told by `victim_gone` and not by giving back its spot.
   bool is_victim(ClaimId claim) const { return victim_of_.contains(claim); }
   bool waits(Key key) const { return handovers_.contains(key); }
 
@@ -55,9 +51,8 @@ class Handovers {
   };
   Result victim_gone(Cluster& cluster, ClaimId victim);
 
-  // The preemptor does not want it any more, or it took too long. What gone
-  // victims held becomes free; victims that still run are victims no more.
-  // Nothing when unknown.
+  // The preemptor does not want it any more, or it took too long. What gone victims held becomes free; victims that
+  // still run are victims no more. Nothing when unknown.
   struct Cancelled {
     std::vector<NodeIndex> freed;  // nodes that may have more room now
     std::vector<ClaimId> spared;   // who runs on

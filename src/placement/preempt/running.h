@@ -1,5 +1,4 @@
-// The claims that run, as preemption and defragmentation see them: by node, by
-// gang, by disruption budget.
+// The claims that run, as preemption and defragmentation see them: by node, by gang, by disruption budget.
 #pragma once
 
 #include <cstdint>
@@ -52,7 +51,8 @@ class RunningClaims {
   std::span<const Index> of_gang(GangId gang) const;
   size_t nodes() const { return by_node_.size(); }
 
-  // Of a gang that keeps fewer in any role, nothing is left that is worth keeping. None = its members are independent.
+  // Of a gang that keeps fewer in any role, nothing is left that is worth keeping. None = its members are
+  // independent.
   void set_gang_minimum(GangId gang, std::vector<uint32_t> by_role);
   std::span<const uint32_t> gang_minimum(GangId gang) const;  // by role; roles beyond it need nobody
 

@@ -15,8 +15,7 @@ using Index = RunningClaims::Index;
 constexpr size_t kEverySubset =
     10;  // members of a gang of which every part is tried when victims are let off
 
-// Claims of one node (and what is left of their gangs) whose end gains slots
-// there.
+// Claims of one node (and what is left of their gangs) whose end gains slots there.
 struct Step {
   NodeIndex node = kNoNode;
   std::vector<Index> claims;
@@ -49,8 +48,7 @@ class Plan {
     }
   }
 
-  // Whether enough fits then; `victims` are stopped in `eligible`, the book is
-  // as before.
+  // Whether enough fits then; `victims` are stopped in `eligible`, the book is as before.
   bool run() {
     if (total_ >= preemptor_.members) return true;
     slots_ = index_.nodes();
@@ -102,8 +100,7 @@ class Plan {
     }
   }
 
-  // Stops claims of the node in their order until a slot is gained; none gained
-  // = gain 0.
+  // Stops claims of the node in their order until a slot is gained; none gained = gain 0.
   Step step_on(NodeIndex node) {
     Step step;
     step.node = node;
@@ -326,8 +323,7 @@ class Plan {
   uint64_t total_ = 0;
 };
 
-// What would fit if everybody who may be stopped at all were: no set of victims
-// gives more.
+// What would fit if everybody who may be stopped at all were: no set of victims gives more.
 uint64_t upper_bound(Cluster& cluster, const RunningClaims& running, Eligible& eligible,
                      const Preemptor& preemptor, Area area) {
   const Cluster::Mark mark = cluster.mark();
@@ -391,8 +387,7 @@ Victims find_victims(Cluster& cluster, GangPlacer& placer, const RunningClaims& 
     }
     plan.forget();
     const uint64_t bound = chosen ? 0 : upper_bound(cluster, running, eligible, preemptor, area);
-    // Budgets, gangs and shares kept the greedy choice from it: another choice
-    // might do.
+    // Budgets, gangs and shares kept the greedy choice from it: another choice might do.
     unsure |= bound >= preemptor.members;
     verdict.best = std::max(verdict.best, static_cast<uint32_t>(std::min<uint64_t>(bound, UINT32_MAX)));
   }

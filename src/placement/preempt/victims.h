@@ -1,19 +1,15 @@
 // Whom to stop so that a claim, or a gang of equal claims, fits.
 //
-// May be stopped: claims of lower priority in the same queue (preemption), and
-// claims of other queues as far as those keep their fair share while the
-// claimer stays within its own (reclaim, queues.h): whoever is stopped so could
-// not reclaim in turn, so nothing moves back and forth. Never: claims that are
-// not preemptible or have not run for their minimum, more of a budget's claims
-// than it allows, part of a gang that would fall below its minimum (its members
+// May be stopped: claims of lower priority in the same queue (preemption), and claims of other queues as far as those
+// keep their fair share while the claimer stays within its own (reclaim, queues.h): whoever is stopped so could not
+// reclaim in turn, so nothing moves back and forth. Never: claims that are not preemptible or have not run for their
+// minimum, more of a budget's claims than it allows, part of a gang that would fall below its minimum (its members
 // above the minimum go one by one, the rest only together).
 //
-// The victims are inclusion-minimal: with any one of them left running (and
-// with it its gang, where it cannot run alone) the claims would not fit. Which
-// minimal set is found follows one order: lowest priority, fewest per claim
-// gained, queues furthest above others, least time lost. The cost is O(claims
-// of the nodes looked at); a single claim skips nodes that cannot be better
-// than the best so far.
+// The victims are inclusion-minimal: with any one of them left running (and with it its gang, where it cannot run
+// alone) the claims would not fit. Which minimal set is found follows one order: lowest priority, fewest per claim
+// gained, queues furthest above others, least time lost. The cost is O(claims of the nodes looked at); a single claim
+// skips nodes that cannot be better than the best so far.
 #pragma once
 
 #include <cstdint>
@@ -48,8 +44,7 @@ struct Victims {
                                           // where most do
 };
 
-// The book is unchanged on return. `queues` may be nullptr: then everybody is
-// in one queue.
+// The book is unchanged on return. `queues` may be nullptr: then everybody is in one queue.
 Victims find_victims(Cluster& cluster, GangPlacer& placer, const RunningClaims& running, Queues* queues,
                      const Preemptor& preemptor, int64_t now_ms);
 

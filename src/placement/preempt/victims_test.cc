@@ -169,8 +169,8 @@ TEST_F(VictimsTest, AllOfAGangInOneRack) {
   EXPECT_EQ(find(whole(2), 2, 3, kRootQueue, Level::Rack).outcome, Outcome::Infeasible);
 }
 
-// Random small clusters: whoever is dropped from the victims, the claims do not
-// fit; and where it says that nothing helps, stopping everybody does not.
+// Random small clusters: whoever is dropped from the victims, the claims do not fit; and where it says that nothing
+// helps, stopping everybody does not.
 TEST(VictimsProperty, NobodyIsStoppedInVain) {
   constexpr uint64_t kCases = 4'000;
   uint64_t found = 0, proved = 0;
@@ -244,8 +244,7 @@ TEST(VictimsProperty, NobodyIsStoppedInVain) {
       return left == 0 || left >= (running.gang_minimum(gang).empty() ? 0 : running.gang_minimum(gang)[0]);
     };
     for (const auto& entry : of_gang) ASSERT_TRUE(whole_or_enough(entry.first, entry.second)) << seed;
-    // Every subset that would be allowed and is smaller does not do; up to ten
-    // victims all are tried.
+    // Every subset that would be allowed and is smaller does not do; up to ten victims all are tried.
     const size_t count = std::min<size_t>(victims.claims.size(), 10);
     for (uint32_t kept = 1; kept < (1u << count); ++kept) {
       std::vector<ClaimId> fewer;
