@@ -203,6 +203,7 @@ class Cluster {
 
   Result<uint16_t> type_of(const NodeFacts& facts);
   Need need_of(const NodeType& type, const Request& request) const;
+  void set_need(ShapeId shape, size_t type);
   void learn_names(ShapeId shape, NodeIndex index);
 
   bool host_fits(const NodeState& node, const Ask& ask) const;
@@ -227,7 +228,8 @@ class Cluster {
   std::vector<Shape> shapes_;
   std::vector<Ask> asks_;
   std::unordered_map<std::string, ShapeId> shape_keys_;
-  std::vector<std::vector<Need>> needs_;                                        // by shape, type
+  std::vector<std::vector<Need>> needs_;                    // by shape, type
+  std::vector<std::vector<std::vector<SliceSize>>> sizes_;  // and device, where not uniform
   std::unordered_map<ShapeId, std::unordered_map<NodeIndex, uint16_t>> named_;  // of shapes that name devices
   std::vector<Change> journal_;
   std::vector<size_t> marks_;  // journal sizes

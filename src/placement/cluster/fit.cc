@@ -17,6 +17,7 @@ SliceSize Cluster::slice_size(uint16_t type, ShapeId shape, uint32_t device) con
   if (need.uniform && (need.allowed >> device & 1) != 0) {
     return {static_cast<uint64_t>(need.memory_bytes), need.compute_permille, kNoProfile, true};
   }
+  if (!need.uniform) return sizes_[shape][type][device];
   return placement::slice_size(types_[type].facts.devices[device], shapes_[shape].request);
 }
 

@@ -140,6 +140,16 @@ Cluster::Need Cluster::need_of(const NodeType& type, const Request& request) con
   return need;
 }
 
+void Cluster::set_need(ShapeId shape, size_t type) {
+  const Request& request = shapes_[shape].request;
+  needs_[shape][type] = need_of(types_[type], request);
+  std::vector<SliceSize>& sizes = sizes_[shape][type];
+  sizes.clear();
+  if (needs_[shape][type].uniform) return;
+  for (const DeviceFacts& device : types_[type].facts.devices)
+    sizes.push_back(placement::slice_size(device, request));
+}
+
 Result<uint16_t> Cluster::type_of(const NodeFacts& facts) {
   NodeType type{type_facts(facts), 0, {}};
   std::string key = type_key(type.facts);
@@ -164,10 +174,9 @@ Result<uint16_t> Cluster::type_of(const NodeFacts& facts) {
     types_.push_back(std::move(type));
     type_users_.push_back(0);
     for (auto& needs : needs_) needs.emplace_back();
+    for (auto& sizes : sizes_) sizes.emplace_back();
   }
-  for (size_t shape = 0; shape < shapes_.size(); ++shape) {
-    needs_[shape][index] = need_of(types_[index], shapes_[shape].request);
-  }
+  for (ShapeId shape = 0; shape < shapes_.size(); ++shape) set_need(shape, index);
   type_keys_.emplace(std::move(key), static_cast<uint16_t>(index));
   return static_cast<uint16_t>(index);
 }
@@ -188,11 +197,11 @@ Result<ShapeId> Cluster::shape_id(const Request& asked) {
                    static_cast<uint8_t>(request.devices), !request.device_ids.empty(),
                    request.exclusive || request.prefer == Prefer::Mutex,
                    request.near_required ? request.near : Near::Anywhere});
-  std::vector<Need> needs;
-  for (const NodeType& type : types_) needs.push_back(need_of(type, request));
-  needs_.push_back(std::move(needs));
   const bool named = !request.device_ids.empty();
   shapes_.push_back({std::move(request), plain});
+  needs_.emplace_back(types_.size());
+  sizes_.emplace_back(types_.size());
+  for (size_t type = 0; type < types_.size(); ++type) set_need(id, type);
   shape_keys_.emplace(std::move(key), id);
   if (named) {
     named_[id];

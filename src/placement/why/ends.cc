@@ -26,8 +26,8 @@ struct Candidate {
 class Search {
  public:
   Search(Cluster& cluster, ShapeId shape, uint32_t count, std::span<const Range> ranges,
-         std::span<const Holder> holders)
-      : cluster_(cluster), shape_(shape), count_(count), ranges_(ranges) {
+         std::span<const Holder> holders, uint32_t max_steps)
+      : cluster_(cluster), shape_(shape), count_(count), max_steps_(max_steps), ranges_(ranges) {
     for (const Holder& holder : holders) candidates_.push_back(candidate(holder));
     std::ranges::sort(candidates_, {}, [](const Candidate& c) {
       return std::tie(c.holder->priority, c.memory, c.compute, c.holder->name);
@@ -56,18 +56,21 @@ class Search {
   // A set from which nobody can be left out: the largest of the lowest priority first until it fits, then everybody
   // goes on who was not needed.
   std::vector<size_t> few() {
-    const Cluster::Mark mark = cluster_.mark();
-    std::vector<size_t> chosen;
-    for (const size_t i : by_priority_then_largest()) {
-      if (fits()) break;
-      end(candidates_[i]);
-      chosen.push_back(i);
+    const std::vector<size_t> order = by_priority_then_largest();
+    std::vector<Cluster::Mark> marks;  // before each end
+    while (marks.size() < order.size() && !fits()) {
+      marks.push_back(cluster_.mark());
+      end(candidates_[order[marks.size() - 1]]);
     }
-    cluster_.undo_to(mark);
-    for (size_t i = chosen.size(); i-- > 0;) {
-      std::vector<size_t> rest = chosen;
-      rest.erase(rest.begin() + static_cast<std::ptrdiff_t>(i));
-      if (fits_without(rest)) chosen = std::move(rest);
+    std::vector<size_t> chosen;
+    while (!marks.empty()) {
+      cluster_.undo_to(marks.back());
+      marks.pop_back();
+      const Cluster::Mark mark = cluster_.mark();
+      for (const size_t i : chosen) end(candidates_[i]);
+      const bool spare = fits();
+      cluster_.undo_to(mark);
+      if (!spare) chosen.push_back(order[marks.size()]);
     }
     return chosen;
   }
@@ -86,13 +89,15 @@ class Search {
   const std::string& name(size_t i) const { return candidates_[i].holder->name; }
 
  private:
-  struct Largest {  // sums of the r largest uses of the candidates from i on, by r
+  struct Largest {  // sums of the r largest uses, by r; zeros are left out
     std::vector<uint64_t> memory{0};
     std::vector<uint64_t> compute{0};
   };
   struct Room {  // one device of a range
     const Range* range;
     uint32_t device;
+    SliceSize ask;
+    std::vector<Largest> bounds{Largest()};  // of ever more candidates, from the last on
   };
 
   Candidate candidate(const Holder& holder) const {
@@ -116,14 +121,6 @@ class Search {
 
   bool fits() const { return total_slots(cluster_, shape_, ranges_, count_) == count_; }
 
-  bool fits_without(const std::vector<size_t>& set) {
-    const Cluster::Mark mark = cluster_.mark();
-    for (const size_t i : set) end(candidates_[i]);
-    const bool fit = fits();
-    cluster_.undo_to(mark);
-    return fit;
-  }
-
   // Whether ending `size` candidates from `first` on makes it fit; their indices in `chosen`. The book is as it was.
   bool choose(size_t first, size_t size, std::vector<size_t>& chosen) {
     if (size == 0) return fits();
@@ -142,7 +139,7 @@ class Search {
     return false;
   }
 
-  bool out_of_steps() const { return steps_ >= kMaxSteps; }
+  bool out_of_steps() const { return steps_ >= max_steps_; }
 
   std::vector<size_t> by_priority_then_largest() const {
     std::vector<size_t> order(candidates_.size());
@@ -156,9 +153,12 @@ class Search {
     return order;
   }
 
-  static void add_largest(std::vector<uint64_t>& sums, std::vector<uint64_t> shares) {
-    std::ranges::sort(shares, std::greater{});
-    for (const uint64_t share : shares) sums.push_back(sums.back() + share);
+  static void add_largest(std::vector<uint64_t>& sums, uint64_t share) {
+    if (share == 0) return;
+    size_t at = sums.size();
+    while (at > 1 && sums[at - 1] - sums[at - 2] < share) --at;
+    sums.insert(sums.begin() + static_cast<std::ptrdiff_t>(at), sums[at - 1]);
+    for (; at < sums.size(); ++at) sums[at] += share;
   }
 
   void prepare_bounds() {
@@ -166,27 +166,27 @@ class Search {
       const NodeState& node = cluster_.nodes()[range.node];
       const uint16_t allowed = cluster_.allowed_devices(node.type, shape_);
       for (uint32_t device = 0; device < node.device_count; ++device) {
-        if ((allowed >> device & 1) != 0) rooms_.push_back({&range, device});
+        if ((allowed >> device & 1) != 0)
+          rooms_.push_back({&range, device, cluster_.slice_size(node.type, shape_, device), {Largest()}});
       }
     }
-    largest_.resize(candidates_.size());
-    for (size_t i = 0; i < candidates_.size(); ++i) {
-      for (const Room& room : rooms_) {
-        std::vector<uint64_t> memory;
-        std::vector<uint64_t> compute;
-        for (size_t c = i; c < candidates_.size(); ++c) {
-          uint64_t memory_here = 0;
-          uint64_t compute_here = 0;
-          for (const Use& use : candidates_[c].uses) {
-            if (use.node != room.range->node || use.device != room.device) continue;
-            memory_here += use.memory;
-            compute_here += use.compute;
-          }
-          memory.push_back(memory_here);
-          compute.push_back(compute_here);
+    bounds_from_.resize(candidates_.size());
+    for (size_t i = candidates_.size(); i-- > 0;) {
+      for (size_t r = 0; r < rooms_.size(); ++r) {
+        Room& room = rooms_[r];
+        uint64_t memory = 0;
+        uint64_t compute = 0;
+        for (const Use& use : candidates_[i].uses) {
+          if (use.node != room.range->node || use.device != room.device) continue;
+          memory += use.memory;
+          compute += use.compute;
         }
-        add_largest(largest_[i].emplace_back().memory, std::move(memory));
-        add_largest(largest_[i].back().compute, std::move(compute));
+        if (memory > 0 || compute > 0) {
+          room.bounds.push_back(room.bounds.back());
+          add_largest(room.bounds.back().memory, memory);
+          add_largest(room.bounds.back().compute, compute);
+        }
+        bounds_from_[i].push_back(static_cast<uint32_t>(room.bounds.size() - 1));
       }
     }
   }
@@ -201,8 +201,8 @@ class Search {
     for (size_t i = 0; i < rooms_.size() && slices < wanted; ++i) {
       const Room& room = rooms_[i];
       const NodeState& node = cluster_.nodes()[room.range->node];
-      const SliceSize ask = cluster_.slice_size(node.type, shape_, room.device);
-      const Largest& largest = largest_[first][i];
+      const SliceSize& ask = room.ask;
+      const Largest& largest = room.bounds[bounds_from_[first][i]];
       const int64_t memory = node.memory_free[room.device] +
                              static_cast<int64_t>(largest.memory[std::min(size, largest.memory.size() - 1)]);
       const uint64_t compute =
@@ -219,10 +219,12 @@ class Search {
   Cluster& cluster_;
   ShapeId shape_;
   uint32_t count_;
+  uint32_t max_steps_;
   std::span<const Range> ranges_;
   std::vector<Candidate> candidates_;
   std::vector<Room> rooms_;
-  std::vector<std::vector<Largest>> largest_;  // [candidate][room]
+  std::vector<std::vector<uint32_t>>
+      bounds_from_;  // [candidate][room]: which of its bounds holds from there on
   uint32_t steps_ = 0;
 };
 
@@ -238,9 +240,9 @@ uint32_t total_slots(const Cluster& cluster, ShapeId shape, std::span<const Rang
 }
 
 EndSet fewest_ends(Cluster& cluster, ShapeId shape, uint32_t count, std::span<const Range> ranges,
-                   std::span<const Holder> holders) {
+                   std::span<const Holder> holders, uint32_t max_steps) {
   EndSet result;
-  Search search(cluster, shape, count, ranges, holders);
+  Search search(cluster, shape, count, ranges, holders, max_steps);
   if (!search.everybody_suffices()) return result;
   std::vector<size_t> chosen = search.fewest();
   result.fewest = !chosen.empty();

@@ -2,7 +2,7 @@
 //
 // Exact by iterative deepening: all sets of one holder, then of two, and so on, in a fixed order (lower priority first,
 // then smaller share, then name), cut off where even the largest remaining shares would not do. The work is bounded by
-// kMaxHolders and kMaxSteps; past that a set is still one that works and from which nobody can be left out, but perhaps
+// kMaxHolders and `max_steps`; past that a set is still one that works and from which nobody can be left out, but perhaps
 // not the smallest.
 #pragma once
 
@@ -46,6 +46,6 @@ uint32_t total_slots(const Cluster& cluster, ShapeId shape, std::span<const Rang
 
 // For `count` claims that do not fit now. The book is as it was on return.
 EndSet fewest_ends(Cluster& cluster, ShapeId shape, uint32_t count, std::span<const Range> ranges,
-                   std::span<const Holder> holders);
+                   std::span<const Holder> holders, uint32_t max_steps = kMaxSteps);
 
 }  // namespace tweendeck::placement

@@ -11,16 +11,6 @@ namespace {
 // Of memory that a device would need to have besides its own; sums of 16 stay in 32 bits.
 constexpr uint64_t kMaxTimes = 100'000'000;
 
-uint32_t permille_of(uint64_t lack, uint64_t capacity) {
-  if (capacity == 0) return kWholeCompute;
-  const uint64_t coarse = capacity >> 40;  // keeps the product in 64 bits
-  if (coarse > 0) {
-    lack >>= 20;
-    capacity >>= 20;
-  }
-  return static_cast<uint32_t>(std::min<uint64_t>(kWholeCompute, lack * kWholeCompute / capacity));
-}
-
 bool names(const Cluster& cluster, NodeIndex node, uint32_t device, const Request& request) {
   return request.device_ids.empty() ||
          std::ranges::binary_search(request.device_ids, cluster.facts(node).devices[device].id);
@@ -91,41 +81,32 @@ MemoryUnit memory_unit(uint64_t device_bytes) {
 
 uint32_t units_of_ask(const MemoryUnit& unit, uint64_t bytes) {
   const uint64_t units = (bytes >> unit.shift) + ((bytes & ((1ull << unit.shift) - 1)) != 0);
-  return static_cast<uint32_t>(std::min<uint64_t>(kMaxMemoryUnits, units));
+  return static_cast<uint32_t>(std::min<uint64_t>(kMaxMemoryUnits + 1, units));
 }
 
-uint32_t distance(Reason reason) {
-  switch (reason) {
-    case Reason::None:
-    case Reason::InsufficientMemory:
-    case Reason::InsufficientCompute:
-    case Reason::InsufficientPartitions:
-    case Reason::InsufficientCpu:
-    case Reason::InsufficientHostMemory:
-      return 0;
-    case Reason::DeviceAlreadyUsed:
-    case Reason::DeviceHeld:
-    case Reason::DevicesTooFarApart:
-    case Reason::NodeCordoned:
-    case Reason::DeviceCordoned:
-      return 1;
-    case Reason::MemoryExceedsDevice:
-    case Reason::ComputeExceedsDevice:
-    case Reason::PartitionMismatch:
-    case Reason::TooFewDevices:
-      return 2;
-    case Reason::IsolationTooWeak:
-      return 3;
-    case Reason::DeviceUnhealthy:
-      return 4;
-    case Reason::ModelMismatch:
-    case Reason::AttributeMismatch:
-      return 5;
-    case Reason::VendorMismatch:
-      return 6;
-    default:
-      return 7;
-  }
+namespace {
+
+// Lacks and capacities of at least 2^40 are compared in units of 2^20, so that products stay in 64 bits.
+uint32_t host_shift(uint64_t capacity) {
+  return capacity >> 40 > 0 ? 20 : 0;
+}
+
+}  // namespace
+
+uint32_t host_permille(uint64_t lack, uint64_t capacity) {
+  if (lack == 0) return 0;
+  if (capacity == 0) return kWholeCompute;
+  const uint32_t shift = host_shift(capacity);
+  return static_cast<uint32_t>(
+      std::min<uint64_t>(kWholeCompute, (lack >> shift) * kWholeCompute / (capacity >> shift)));
+}
+
+uint64_t largest_lack(uint32_t permille, uint64_t capacity) {
+  if (permille >= kWholeCompute) return UINT64_MAX;
+  if (capacity == 0) return 0;
+  const uint32_t shift = host_shift(capacity);
+  const uint64_t most = ((uint64_t{permille} + 1) * (capacity >> shift) - 1) / kWholeCompute;
+  return ((most + 1) << shift) - 1;
 }
 
 Reason type_reason(const NodeType& type, uint32_t device, const Request& request) {
@@ -231,9 +212,8 @@ Judgement judge(const Cluster& cluster, NodeIndex index, ShapeId shape) {
   if (judgement.cpu_milli == 0 && judgement.host_memory_bytes == 0)
     return settle(Reason::DevicesTooFarApart, 0, 0);
   const NodeFacts& facts = cluster.types()[node.type].facts;
-  const uint32_t shortfall = std::max(
-      judgement.cpu_milli == 0 ? 0 : permille_of(judgement.cpu_milli, facts.cpu_milli),
-      judgement.host_memory_bytes == 0 ? 0 : permille_of(judgement.host_memory_bytes, facts.memory_bytes));
+  const uint32_t shortfall = std::max(host_permille(judgement.cpu_milli, facts.cpu_milli),
+                                      host_permille(judgement.host_memory_bytes, facts.memory_bytes));
   return settle(judgement.cpu_milli > 0 ? Reason::InsufficientCpu : Reason::InsufficientHostMemory, 0,
                 shortfall);
 }

@@ -25,18 +25,57 @@ struct MemoryUnit {
   uint32_t shift = 0;  // a unit is 2^shift bytes
   uint32_t scale = 0;  // missing units * scale >> 16 = permille of the device
 };
-inline constexpr uint32_t kMaxMemoryUnits = (1u << 15) - 1;
+inline constexpr uint32_t kMaxMemoryUnits = (1u << 15) - 3;  // an ask rounded up and one more stay in 15 bits
 MemoryUnit memory_unit(uint64_t device_bytes);
 inline uint32_t units_of_free(const MemoryUnit& unit, int64_t bytes) {
   return bytes <= 0 ? 0 : static_cast<uint32_t>(bytes >> unit.shift);
 }
-uint32_t units_of_ask(const MemoryUnit& unit, uint64_t bytes);  // rounded up, at most kMaxMemoryUnits
+uint32_t units_of_ask(const MemoryUnit& unit,
+                      uint64_t bytes);  // rounded up, at most one above kMaxMemoryUnits
+// At least 1 of what lacks at all.
 inline uint32_t lack_permille(const MemoryUnit& unit, uint32_t units) {
-  return units * unit.scale >> 16;
+  return units == 0 ? 0 : (units * unit.scale >> 16) + 1;
 }
 
+// Of a node's CPU or memory, in permille of what it has; at most kWholeCompute.
+uint32_t host_permille(uint64_t lack, uint64_t capacity);
+// The largest lack for which that is at most `permille`.
+uint64_t largest_lack(uint32_t permille, uint64_t capacity);
+
 // How far away a reason is: 0 goes away when somebody ends, 7 needs another machine.
-uint32_t distance(Reason reason);
+constexpr uint32_t distance(Reason reason) {
+  switch (reason) {
+    case Reason::None:
+    case Reason::InsufficientMemory:
+    case Reason::InsufficientCompute:
+    case Reason::InsufficientPartitions:
+    case Reason::InsufficientCpu:
+    case Reason::InsufficientHostMemory:
+      return 0;
+    case Reason::DeviceAlreadyUsed:
+    case Reason::DeviceHeld:
+    case Reason::DevicesTooFarApart:
+    case Reason::NodeCordoned:
+    case Reason::DeviceCordoned:
+      return 1;
+    case Reason::MemoryExceedsDevice:
+    case Reason::ComputeExceedsDevice:
+    case Reason::PartitionMismatch:
+    case Reason::TooFewDevices:
+      return 2;
+    case Reason::IsolationTooWeak:
+      return 3;
+    case Reason::DeviceUnhealthy:
+      return 4;
+    case Reason::ModelMismatch:
+    case Reason::AttributeMismatch:
+      return 5;
+    case Reason::VendorMismatch:
+      return 6;
+    default:
+      return 7;
+  }
+}
 
 // Nearer is smaller; the lower node index wins a tie.
 struct Nearness {

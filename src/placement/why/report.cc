@@ -62,7 +62,7 @@ Report report_of(Board& board, Cluster& cluster, const Question& question) {
   report.nearest.push_back(near_miss(cluster, nearest, question.shape));
   if (question.holders && tally.nearest.distance <= distance(Reason::DeviceHeld)) {
     const std::vector<Range> here{{nearest, 1}};
-    EndSet ends = fewest_ends(cluster, question.shape, 1, here, question.holders(nearest));
+    EndSet ends = fewest_ends(cluster, question.shape, 1, here, question.holders(nearest), kReportSteps);
     if (!ends.names.empty())
       report.remedies.push_back({Remedy::Kind::End, std::move(ends.names), ends.fewest, Reason::None, {}});
   }

@@ -22,7 +22,14 @@ struct World {
 // Sizes are odd numbers of bytes at times, so that units round.
 uint64_t some_memory(Random& random) {
   const uint64_t whole = random.below(5) * 10 * 1024 * kMiB;
-  return random.below(3) == 0 ? whole + random.below(4) : whole;
+  switch (random.below(4)) {
+    case 0:
+      return whole + random.below(4);
+    case 1:
+      return whole + random.below(40) * 64 * 1024;
+    default:
+      return whole;
+  }
 }
 
 NodeFacts random_node(Random& random, const std::string& name) {
@@ -31,7 +38,8 @@ NodeFacts random_node(Random& random, const std::string& name) {
   node.cpu_milli = static_cast<uint32_t>(8000 + random.below(3) * 4000);
   node.memory_bytes = 64 * 1024 * kMiB;
   node.cordoned = random.below(8) == 0;
-  const uint64_t devices = random.below(5);
+  const uint64_t devices = random.below(6);
+  const bool cut = random.below(4) == 0;  // all devices alike, as in most machines
   for (uint64_t i = 0; i < devices; ++i) {
     DeviceFacts device;
     device.id = name + "-" + std::to_string(i);
@@ -42,8 +50,12 @@ NodeFacts random_node(Random& random, const std::string& name) {
     device.cordoned = random.below(14) == 0;
     device.isolation = random.below(8) == 0 ? Isolation::None : Isolation::Library;
     device.numa_node = static_cast<int32_t>(i / 2);
+    if (random.below(3) > 0) device.link_island = static_cast<int32_t>(random.below(2));
     device.max_claims = static_cast<uint16_t>(random.below(6) == 0 ? 1 : 9);
-    if (random.below(10) == 0) device.partitions = {{"half", 20 * 1024 * kMiB, 500, 4, 0b00010001}};
+    if (cut || random.below(12) == 0) {
+      device.partitions = {{"small", 5 * 1024 * kMiB, 140, 1, 0b01111111},
+                           {"half", 20 * 1024 * kMiB, 420, 4, 0b00010001}};
+    }
     node.devices.push_back(device);
   }
   return node;
@@ -58,11 +70,14 @@ Request random_request(Random& random) {
   request.compute_permille = static_cast<uint32_t>(100 + random.below(10) * 100);
   request.memory_bytes = some_memory(random);
   if (random.below(6) == 0) request.memory_percent = 50;
-  request.exclusive = random.below(10) == 0;
+  request.exclusive = random.below(8) == 0;
+  if (random.below(10) == 0) request.prefer = Prefer::Mutex;
+  if (random.below(8) == 0) request.partition = random.below(2) == 0 ? "small" : "half";
   if (random.below(6) == 0) request.models = {"H100"};
   if (random.below(10) == 0) request.device_ids = {"n0-0", "n1-0", "n1-1", "gone"};
   if (random.below(8) == 0) request.min_isolation = Isolation::Library;
-  if (random.below(5) == 0) request.near = Near::SameNuma;
+  if (random.below(4) == 0) request.near = random.below(2) == 0 ? Near::SameNuma : Near::SameIsland;
+  request.near_required = random.below(5) != 0;
   if (random.below(12) == 0) request.conditions = {{"tier", Condition::Op::Exists, {}}};
   return request;
 }
@@ -135,13 +150,51 @@ TEST(WhyProperties, OnePassIsJudgingEveryNodeWhileTheClusterChanges) {
       }
       const std::string changed = "n" + std::to_string(random.below(nodes));
       if (random.below(3) == 0) (void)world.cluster.set_cordon(changed, random.below(2) == 0);
-      if (random.below(4) == 0) (void)world.cluster.set_device_health(changed + "-0", random.below(2) == 0);
+      for (const char* device : {"-0", "-1"}) {
+        if (random.below(4) == 0)
+          (void)world.cluster.set_device_health(changed + device, random.below(2) == 0);
+      }
+      if (random.below(8) == 0) (void)world.cluster.set_device_cordon(changed + "-0", random.below(2) == 0);
+      if (!world.holders.empty() && random.below(3) == 0) {
+        const Holder::Held gone = world.holders.back().held.front();
+        world.cluster.give(gone.spot, gone.shape);
+        world.holders.pop_back();
+      }
       if (random.below(6) == 0) (void)world.cluster.remove_node(changed);
       const bool bare = world.cluster.find_node(changed) == kNoNode;
       if (bare && random.below(2) == 0) (void)world.cluster.put_node(random_node(random, changed));
     }
   }
   EXPECT_GE(seen.size(), 14u) << "the cases show too few reasons";
+}
+
+// Several chunks of rows per type, and kinds of rows side by side.
+TEST(WhyProperties, OnePassIsJudgingEveryNodeOfMany) {
+  constexpr uint64_t kNodes = 1'500;
+  for (uint64_t seed = 1; seed <= 12 && !testing::Test::HasFailure(); ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    Random random(seed);
+    World world;
+    std::vector<NodeFacts> kinds;
+    for (int i = 0; i < 3; ++i) kinds.push_back(random_node(random, "kind"));
+    for (uint64_t i = 0; i < kNodes; ++i) {
+      NodeFacts node = kinds[random.below(kinds.size())];
+      node.name = "n" + std::to_string(i);
+      node.cordoned = random.below(50) == 0;
+      for (size_t device = 0; device < node.devices.size(); ++device) {
+        node.devices[device].id = node.name + "-" + std::to_string(device);
+        node.devices[device].healthy = random.below(40) != 0;
+        node.devices[device].cordoned = random.below(200) == 0;
+      }
+      ASSERT_TRUE(world.cluster.put_node(node));
+    }
+    Board board;
+    for (int round = 0; round < 3; ++round) {
+      fill(world, random, 4 * kNodes);
+      for (int ask = 0; ask < 8; ++ask)
+        check_tally(board, world.cluster, shape_of(world.cluster, random_request(random)));
+    }
+  }
 }
 
 // Whether a claim fits on the node without some holders; the size of the smallest such set, 0 when there is none.
