@@ -14,12 +14,14 @@ namespace tweendeck::placement {
 inline constexpr int16_t kHeldLack = 2'000;
 inline constexpr int16_t kFaultyLack = 8'000;
 
-// Of memory below a whole unit, in steps of 2^-15 units.
-inline constexpr uint32_t kRestBits = 15;
+// Memory below a whole unit: 14 bits of it, and one that says whether there is anything below those.
+inline constexpr uint32_t kRestBits = 14;
 inline int16_t rest_of(const MemoryUnit& unit, uint64_t bytes) {
   const uint64_t below = bytes & ((1ull << unit.shift) - 1);
-  return static_cast<int16_t>(unit.shift > kRestBits ? below >> (unit.shift - kRestBits)
-                                                     : below << (kRestBits - unit.shift));
+  if (unit.shift <= kRestBits) return static_cast<int16_t>(below << (kRestBits - unit.shift) << 1);
+  const uint32_t lost = unit.shift - kRestBits;
+  const uint64_t more = (below & ((1ull << lost) - 1)) != 0 ? 1 : 0;
+  return static_cast<int16_t>(below >> lost << 1 | more);
 }
 
 // One device of each node. What is free; of a device that is held or faulty -kHeldLack or -kFaultyLack of compute and

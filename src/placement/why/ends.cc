@@ -28,6 +28,7 @@ class Search {
   Search(Cluster& cluster, ShapeId shape, uint32_t count, std::span<const Range> ranges,
          std::span<const Holder> holders, uint32_t max_steps)
       : cluster_(cluster), shape_(shape), count_(count), max_steps_(max_steps), ranges_(ranges) {
+    candidates_.reserve(holders.size());
     for (const Holder& holder : holders) candidates_.push_back(candidate(holder));
     std::ranges::sort(candidates_, {}, [](const Candidate& c) {
       return std::tie(c.holder->priority, c.memory, c.compute, c.holder->name);
@@ -170,6 +171,7 @@ class Search {
           rooms_.push_back({&range, device, cluster_.slice_size(node.type, shape_, device), {Largest()}});
       }
     }
+    for (Room& room : rooms_) room.bounds.reserve(candidates_.size() + 1);
     bounds_from_.resize(candidates_.size());
     for (size_t i = candidates_.size(); i-- > 0;) {
       for (size_t r = 0; r < rooms_.size(); ++r) {

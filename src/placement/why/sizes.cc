@@ -48,7 +48,7 @@ void add_column(const Column& column, size_t begin, size_t rows, const SizeAsk& 
   }
 }
 
-// What is free below a unit may be enough or not: it is as much as was asked, as far as both are known.
+// What is free below a unit may be enough or not: both are as much as far as they are known, and neither is known fully.
 void add_unsure(const Column& column, size_t begin, size_t rows, const SizeAsk& ask, Sums& sums) {
   const int16_t* __restrict memory = column.memory.data() + begin;
   const int16_t* __restrict rest = column.rest.data() + begin;
@@ -74,11 +74,12 @@ AddColumn add_column_for(bool cut, bool mask) {
   return mask ? add_column<kMemory, kRounded, false, true> : add_column<kMemory, kRounded, false, false>;
 }
 
-AddColumn add_column_for(const SizeAsk& ask, bool mask) {
+// Where a partition may lack, whoever asks for no memory must not count closed devices as having it.
+AddColumn add_column_for(const SizeAsk& ask, bool any_cut, bool mask) {
   const bool cut = ask.profile != 0;
   if (ask.rounded) return add_column_for<true, true>(cut, mask);
-  return ask.memory > 0 || cut ? add_column_for<true, false>(cut, mask)
-                               : add_column_for<false, false>(cut, mask);
+  return ask.memory > 0 || any_cut ? add_column_for<true, false>(cut, mask)
+                                   : add_column_for<false, false>(cut, mask);
 }
 
 }  // namespace
@@ -92,7 +93,7 @@ SizeAsk size_ask(const MemoryUnit& unit, uint32_t device, const SliceSize& size)
   if (size.profile != kNoProfile) ask.profile = static_cast<uint16_t>(1u << size.profile);
   ask.rounded = (size.memory_bytes & ((1ull << unit.shift) - 1)) != 0;
   ask.rest = rest_of(unit, size.memory_bytes);
-  ask.inexact = unit.shift > kRestBits && (size.memory_bytes & ((1ull << (unit.shift - kRestBits)) - 1)) != 0;
+  ask.inexact = (ask.rest & 1) != 0;
   return ask;
 }
 
@@ -102,10 +103,11 @@ void add_devices(const Segment& segment, size_t begin, size_t rows, std::span<co
   sums.with_memory.fill(0);
   sums.unsure.fill(0);
   if (with_mask) sums.mask.fill(0);
+  const bool any_cut = std::ranges::any_of(asks, [](const SizeAsk& ask) { return ask.profile != 0; });
   for (size_t i = 0; i < asks.size(); ++i) {
     const SizeAsk& ask = asks[i];
     const Column& column = segment.columns[ask.device];
-    add_column_for(ask, with_mask)(column, begin, rows, ask, sums, sums.lacks[i]);
+    add_column_for(ask, any_cut, with_mask)(column, begin, rows, ask, sums, sums.lacks[i]);
     if (ask.inexact) add_unsure(column, begin, rows, ask, sums);
   }
 }

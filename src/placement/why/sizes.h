@@ -20,11 +20,11 @@ struct SizeAsk {
   uint32_t device = 0;
   int16_t compute = 0;
   int16_t memory = 0;    // units, rounded up
-  int16_t rest = 0;      // what the unit before would need beyond itself, rounded down; if `rounded`
+  int16_t rest = 0;      // rest_of what was asked; if `rounded`
   uint16_t scale = 0;    // as in MemoryUnit
   uint16_t profile = 0;  // its bit; 0 = no partition
   bool rounded = false;
-  bool inexact = false;  // `rest` is rounded
+  bool inexact = false;  // `rest` does not say all
 };
 SizeAsk size_ask(const MemoryUnit& unit, uint32_t device, const SliceSize& size);
 

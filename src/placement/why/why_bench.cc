@@ -8,6 +8,7 @@
 namespace tweendeck::placement {
 namespace {
 
+constexpr uint64_t kMiB = 1ull << 20;
 constexpr uint64_t kGiB = 1ull << 30;
 constexpr uint32_t kNodes = 19'408;
 constexpr uint32_t kGpuNodes = 12'424;  // of eight devices each: 99,392
@@ -16,9 +17,9 @@ constexpr uint32_t kFaultyOneIn = 100;  // nodes with GPUs
 
 // NVIDIA's profiles of an A100 with 80 GB.
 std::vector<PartitionProfile> mig_profiles() {
-  return {{"1g.10gb", 10 * kGiB - 1, 140, 1, 0b01111111},
-          {"2g.20gb", 20 * kGiB - 1, 280, 2, 0b00010101},
-          {"3g.40gb", 40 * kGiB - 1, 420, 4, 0b00010001},
+  return {{"1g.10gb", 9728 * kMiB, 140, 1, 0b01111111},
+          {"2g.20gb", 19968 * kMiB, 280, 2, 0b00010101},
+          {"3g.40gb", 40192 * kMiB, 420, 4, 0b00010001},
           {"7g.80gb", 80 * kGiB, 1000, 8, 0b00000001}};
 }
 
