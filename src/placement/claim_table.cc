@@ -2,23 +2,24 @@
 
 namespace tweendeck::placement {
 
-size_t ClaimTable::home(ClaimId id) const {
-  return static_cast<size_t>((id * 0x9e3779b97f4a7c15ull) >> 20) & (index_.size() - 1);
-}
-
 ClaimSlot ClaimTable::find(ClaimId id) const {
+  const uint32_t tag = tag_of(id);
   for (size_t i = home(id);; i = (i + 1) & (index_.size() - 1)) {
-    if (index_[i] == kNoSlot || claims_[index_[i]].id == id) return index_[i];
+    const Entry& entry = index_[i];
+    if (entry.slot == kNoSlot || (entry.tag == tag && claims_[entry.slot].id == id)) return entry.slot;
   }
 }
 
+void ClaimTable::insert(ClaimId id, ClaimSlot slot) {
+  size_t i = home(id);
+  while (index_[i].slot != kNoSlot) i = (i + 1) & (index_.size() - 1);
+  index_[i] = {slot, tag_of(id)};
+}
+
 void ClaimTable::rehash(size_t size) {
-  index_.assign(size, kNoSlot);
+  index_.assign(size, Entry{});
   for (ClaimSlot slot = 0; slot < claims_.size(); ++slot) {
-    if (claims_[slot].state == ClaimState::Free) continue;
-    size_t i = home(claims_[slot].id);
-    while (index_[i] != kNoSlot) i = (i + 1) & (size - 1);
-    index_[i] = slot;
+    if (claims_[slot].state != ClaimState::Free) insert(claims_[slot].id, slot);
   }
 }
 
@@ -34,9 +35,7 @@ ClaimSlot ClaimTable::add(ClaimId id) {
   claims_[slot] = Claim{};
   claims_[slot].id = id;
   claims_[slot].state = ClaimState::Pending;
-  size_t i = home(id);
-  while (index_[i] != kNoSlot) i = (i + 1) & (index_.size() - 1);
-  index_[i] = slot;
+  insert(id, slot);
   ++used_;
   return slot;
 }
@@ -45,14 +44,14 @@ ClaimSlot ClaimTable::add(ClaimId id) {
 void ClaimTable::erase(ClaimSlot slot) {
   const size_t mask = index_.size() - 1;
   size_t gap = home(claims_[slot].id);
-  while (index_[gap] != slot) gap = (gap + 1) & mask;
-  for (size_t i = (gap + 1) & mask; index_[i] != kNoSlot; i = (i + 1) & mask) {
-    const size_t wants = home(claims_[index_[i]].id);
+  while (index_[gap].slot != slot) gap = (gap + 1) & mask;
+  for (size_t i = (gap + 1) & mask; index_[i].slot != kNoSlot; i = (i + 1) & mask) {
+    const size_t wants = home(claims_[index_[i].slot].id);
     if (((i - wants) & mask) < ((i - gap) & mask)) continue;
     index_[gap] = index_[i];
     gap = i;
   }
-  index_[gap] = kNoSlot;
+  index_[gap] = Entry{};
   claims_[slot].state = ClaimState::Free;
   claims_[slot].after = free_;
   free_ = slot;

@@ -59,12 +59,19 @@ class ClaimTable {
   size_t slots() const { return claims_.size(); }
 
  private:
-  size_t home(ClaimId id) const;
+  struct Entry {  // of the index
+    ClaimSlot slot = kNoSlot;
+    uint32_t tag = 0;  // of the id, so that probing seldom looks at claims
+  };
+  static uint64_t hash_of(ClaimId id) { return id * 0x9e3779b97f4a7c15ull; }
+  static uint32_t tag_of(ClaimId id) { return static_cast<uint32_t>(hash_of(id) >> 32); }
+  size_t home(ClaimId id) const { return static_cast<size_t>(hash_of(id) >> 20) & (index_.size() - 1); }
+  void insert(ClaimId id, ClaimSlot slot);
   void rehash(size_t size);
 
   std::vector<Claim> claims_;
-  ClaimSlot free_ = kNoSlot;      // chained by `after`
-  std::vector<ClaimSlot> index_;  // open addressing, linear probing; a power of two
+  ClaimSlot free_ = kNoSlot;  // chained by `after`
+  std::vector<Entry> index_;  // open addressing, linear probing; a power of two
   size_t used_ = 0;
 };
 

@@ -167,7 +167,8 @@ class Engine {
   void wait_again(ClaimSlot slot);
   void try_place(ClaimSlot slot);
   void join(ClaimSlot slot, ClassId id);
-  Attempt look(const Claim& claim);
+  // `only`: it fits on no other node, proved.
+  Attempt look(const Claim& claim, NodeIndex only = kAnyNode);
   Reason no_room_reason(ShapeId shape) const;
   void retry();
   bool first(const PendingClass& a, const PendingClass& b);

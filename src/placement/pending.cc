@@ -32,17 +32,22 @@ void PendingClasses::drop(ClassId id) {
 
 void PendingClasses::push(ClaimTable& claims, ClassId id, ClaimSlot slot) {
   claims[slot].pending_class = id;
-  classes_[id].claims.push_back(claims, slot);
+  PendingClass& c = classes_[id];
+  if (c.claims.empty()) c.oldest = claims[slot].order;
+  c.claims.push_back(claims, slot);
 }
 
 void PendingClasses::erase(ClaimTable& claims, ClaimSlot slot) {
-  classes_[claims[slot].pending_class].claims.erase(claims, slot);
+  PendingClass& c = classes_[claims[slot].pending_class];
+  c.claims.erase(claims, slot);
+  if (!c.claims.empty()) c.oldest = claims[c.claims.front()].order;
 }
 
 void PendingClasses::set_bar(ClassId id, Bar bar, Reason reason, int64_t now_ms) {
   PendingClass& c = classes_[id];
   c.reason = reason;
   c.tried_ms = now_ms;
+  c.only = kAnyNode;
   if (c.bar == bar) return;
   std::erase(list_of(c.bar), id);
   c.bar = bar;
@@ -51,6 +56,9 @@ void PendingClasses::set_bar(ClassId id, Bar bar, Reason reason, int64_t now_ms)
 
 // A class without claims is forgotten here, because nobody keeps its bar up to date afterwards.
 void PendingClasses::node_grew(const Cluster& cluster, NodeIndex node) {
+  for (const ClassId id : list_of(Bar::Ready)) {
+    if (classes_[id].only != node) classes_[id].only = kAnyNode;
+  }
   std::vector<ClassId>& barred = list_of(Bar::NoRoom);
   size_t kept = 0;
   for (const ClassId id : barred) {
@@ -61,6 +69,7 @@ void PendingClasses::node_grew(const Cluster& cluster, NodeIndex node) {
       drop(id);
     } else {
       c.bar = Bar::Ready;
+      c.only = node;
       list_of(Bar::Ready).push_back(id);
     }
   }

@@ -16,6 +16,7 @@ namespace tweendeck::placement {
 
 using ClassId = uint32_t;
 inline constexpr ClassId kNoClass = UINT32_MAX;
+inline constexpr NodeIndex kAnyNode = kNoNode;
 
 struct PendingKey {
   ShapeId shape = 0;
@@ -31,8 +32,11 @@ struct PendingClass {
   Bar bar = Bar::Ready;
   Reason reason = Reason::None;
   bool search_due = true;  // for victims
+  // Ready, and fitted nowhere before this node changed; kAnyNode = nothing is known.
+  NodeIndex only = kAnyNode;
   int64_t tried_ms = 0;
-  SlotList claims;  // oldest first
+  SlotList claims;      // oldest first
+  uint64_t oldest = 0;  // the first one's order of submission
 };
 
 class PendingClasses {

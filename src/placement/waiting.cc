@@ -122,9 +122,12 @@ void Engine::try_place(ClaimSlot slot) {
   join(slot, id);
 }
 
-Engine::Attempt Engine::look(const Claim& claim) {
+Engine::Attempt Engine::look(const Claim& claim, NodeIndex only) {
   const Admission admission = admit(claim.queue, claim.space, ask_of(claim, claim.shape));
   if (!admission.admitted()) return {std::nullopt, PendingClass::Bar::Quota, admission.reason};
+  if (only != kAnyNode && !cluster_.fits(only, claim.shape)) {
+    return {std::nullopt, PendingClass::Bar::NoRoom, no_room_reason(claim.shape)};
+  }
   const Narrowing near_weights{nullptr, residency_.of(claim.weights, cluster_.nodes().size())};
   const std::optional<Choice> choice = policy_->choose(cluster_, claim.shape, near_weights);
   if (!choice) return {std::nullopt, PendingClass::Bar::NoRoom, no_room_reason(claim.shape)};
@@ -153,7 +156,7 @@ bool Engine::first(const PendingClass& a, const PendingClass& b) {
     if (queues_.before(of_a, of_b)) return true;
     if (queues_.before(of_b, of_a)) return false;
   }
-  return claims_[a.claims.front()].order < claims_[b.claims.front()].order;
+  return a.oldest < b.oldest;
 }
 
 void Engine::retry() {
@@ -168,7 +171,7 @@ void Engine::retry() {
       if (id != best && first(waiting_[id], waiting_[best])) best = id;
     }
     const ClaimSlot slot = waiting_[best].claims.front();
-    const Attempt attempt = look(claims_[slot]);
+    const Attempt attempt = look(claims_[slot], waiting_[best].only);
     if (attempt.choice) {
       waiting_.erase(claims_, slot);
       reserve(slot, *attempt.choice);

@@ -162,28 +162,38 @@ std::optional<Choice> FragmentationPolicy::choose(const Cluster& cluster, ShapeI
   count_arrivals();
   learn_if_due(cluster);
   refresh_if_due();
-  if (narrowing.nodes != nullptr || narrowing.residency != nullptr || !cluster.shape(shape).plain) {
-    return choose_any(cluster, shape, narrowing);
+  if (narrowing.nodes != nullptr || narrowing.residency != nullptr) {
+    return choose_any(cluster, shape, narrowing, std::nullopt);
   }
-  if (refused_at_.size() <= shape) refused_at_.resize(shape + 1);
-  if (refused_at_[shape] == grown_) return std::nullopt;
-  std::optional<Choice> choice = index_->choose(cluster, shape);
+  if (refused_.size() <= shape) refused_.resize(shape + 1);
+  Refused& refused = refused_[shape];
+  if (refused.grown == grown_) return std::nullopt;
+  const bool plain = cluster.shape(shape).plain;
   const uint32_t size = catalog_.kinds()[catalog_.kind_of(shape)].request.compute_permille;
-  if (!choice && !index_->scorer().grid().shows(std::min(size, kWholeRest))) {
-    choice = choose_any(cluster, shape, narrowing);
+  std::optional<Choice> choice;
+  if (plain) choice = index_->choose(cluster, shape);
+  if (!choice && !(plain && index_->scorer().grid().shows(std::min(size, kWholeRest)))) {
+    // Where nothing fitted then, only what changed since can fit.
+    const Cluster::Changes since =
+        refused.grown == 0 ? Cluster::Changes{{}, true} : cluster.changes_since(refused.cursor);
+    const bool few = !since.lost && since.nodes.size() < nodes_.size();
+    choice = choose_any(cluster, shape, narrowing, few ? std::optional(since.nodes) : std::nullopt);
   }
-  if (!choice) refused_at_[shape] = grown_;
+  if (!choice) refused = {grown_, cluster.cursor()};
   return choice;
 }
 
-// Every node, exactly: for requests that states know too little of, and for narrowed choices.
+// Exactly, of all nodes or of these: for requests that states know too little of, and for narrowed choices.
 std::optional<Choice> FragmentationPolicy::choose_any(const Cluster& cluster, ShapeId shape,
-                                                      const Narrowing& narrowing) {
+                                                      const Narrowing& narrowing,
+                                                      std::optional<std::span<const NodeIndex>> among) {
   const KindId kind = catalog_.kind_of(shape);
   index_->work_out(kind);
   NodeIndex best = kNoNode;
   int64_t best_score = INT64_MIN;
-  for (NodeIndex node = 0; node < nodes_.size(); ++node) {
+  const size_t count = among ? among->size() : nodes_.size();
+  for (size_t i = 0; i < count; ++i) {
+    const NodeIndex node = among ? (*among)[i] : static_cast<NodeIndex>(i);
     if (narrowing.nodes != nullptr && (node >= narrowing.nodes->size() || !(*narrowing.nodes)[node]))
       continue;
     if (index_->class_of(node) == nullptr) continue;
@@ -192,7 +202,8 @@ std::optional<Choice> FragmentationPolicy::choose_any(const Cluster& cluster, Sh
     if (narrowing.residency != nullptr && node < narrowing.residency->size()) {
       score += kResidencyWeight * (*narrowing.residency)[node];
     }
-    if (score > best_score && cluster.fits(node, shape)) {
+    const bool better = score != best_score ? score > best_score : node < best;
+    if (better && cluster.fits(node, shape)) {
       best = node;
       best_score = score;
     }

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "placement/policy/fragmentation/catalog.h"
@@ -54,6 +55,11 @@ class FragmentationPolicy : public Policy {
     bool known = false;
   };
 
+  struct Refused {
+    uint64_t grown = 0;   // then; 0 = never refused
+    uint64_t cursor = 0;  // of the cluster's changes, then
+  };
+
   void sync(const Cluster& cluster);
   void start_anew(const Cluster& cluster);
   void read_node(const Cluster& cluster, NodeIndex node);
@@ -61,7 +67,8 @@ class FragmentationPolicy : public Policy {
   void count_arrivals();
   void learn_if_due(const Cluster& cluster);
   void refresh_if_due();
-  std::optional<Choice> choose_any(const Cluster& cluster, ShapeId shape, const Narrowing& narrowing);
+  std::optional<Choice> choose_any(const Cluster& cluster, ShapeId shape, const Narrowing& narrowing,
+                                   std::optional<std::span<const NodeIndex>> among);
 
   fragmentation::Catalog catalog_;
   fragmentation::Demand demand_;
@@ -72,12 +79,12 @@ class FragmentationPolicy : public Policy {
   std::vector<Seen> nodes_;
   std::vector<ShapeId> came_;  // arrived, not yet counted
   std::vector<ShapeId> went_;
-  uint64_t cursor_ = kNever;          // of the cluster's changes
-  uint64_t grown_ = 1;                // changes when something may fit that did not
-  std::vector<uint64_t> refused_at_;  // by shape: grown_ when it was found to fit nowhere
-  uint64_t free_ = 0;                 // permille of devices
-  uint64_t total_ = 0;                // likewise
-  uint64_t standing_ = 0;             // likewise, asked by claims that came and did not leave
+  uint64_t cursor_ = kNever;      // of the cluster's changes
+  uint64_t grown_ = 1;            // changes when something may fit that did not
+  std::vector<Refused> refused_;  // by shape: when it was last found to fit nowhere
+  uint64_t free_ = 0;             // permille of devices
+  uint64_t total_ = 0;            // likewise
+  uint64_t standing_ = 0;         // likewise, asked by claims that came and did not leave
   uint64_t next_learning_ = 0;
   uint64_t next_refresh_ = 0;
   Counters counters_;
