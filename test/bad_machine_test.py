@@ -8,6 +8,7 @@ import requests
 
 from conftest import TWEENDECK, wait_for
 from misbehaving import MIB, completes, engines, fill, serve, small_disk
+from slices_test import OUT_OF_MEMORY, Guest
 
 
 def test_an_engine_that_hangs_at_start_is_told_and_others_go_on(make_deck, engines):
@@ -91,6 +92,24 @@ def test_a_full_disk_for_state_refuses_changes_and_disturbs_nothing(make_deck, e
         assert "DiskFull" not in deck.run("doctor", check=False).stdout
         assert completes(deck).ok and deck.ready("second")
         assert deck.ready("plain")[0]["pid"] == pid
+        deck.down()
+
+
+def test_a_full_disk_disturbs_no_slice_of_a_gpu(make_deck):
+    deck = make_deck("--soft-gpus", "1:H100-80G")
+    with small_disk(deck.state, "48m"):
+        deck.start()
+        guest = Guest(deck, "mine", "--memory", "2Gi")
+        ballast = fill(deck.state / "ballast")
+        assert guest.alloc(256 * MIB) > OUT_OF_MEMORY
+        assert guest("spin", [1_000_000], 1.5, 1, 1) > 0, "and the daemon measures it meanwhile"
+        refused = deck.run("exec", "--", "true", check=False)
+        assert refused.returncode == 1 and "DiskFull" in refused.stderr and "free some space" in refused.stderr, refused.stderr
+        assert [one["id"] for one in deck.json("slices")["slices"]] == ["mine"]
+        assert guest.end() == 0
+        ballast.unlink()
+        wait_for(lambda: deck.json("slices")["slices"] == [], 10, "the slice is given back")
+        deck.run("exec", "--", "true")
         deck.down()
 
 

@@ -100,6 +100,13 @@ def test_what_does_not_fit_is_refused_with_the_reason(deck):
     assert refused.returncode == 5 and "MemoryExceedsDevice" in refused.stderr
     refused = deck.run("exec", "--compute", "50", "--compute-max", "40", "--", "true", check=False)
     assert refused.returncode == 2 and "ceiling" in refused.stderr
+    for name in ("x" * 64, "a b", "../x", ".x"):
+        refused = deck.run("exec", "--name", name, "--", "true", check=False)
+        assert refused.returncode == 2 and "1 to 63 letters" in refused.stderr
+    refused = deck.run("exec", "--device", "soft7", "--", "true", check=False)
+    assert refused.returncode == 5 and "no device of this machine is soft7" in refused.stderr
+    assert deck.json("slices")["slices"] == []
+    assert deck.run("exec", "--quiet", "--priority", "-5", "sh", "-c", "exit 7", check=False).returncode == 7
     guest = Guest(deck, "mine", "--compute", "80")
     refused = deck.run("exec", "--name", "mine", "--", "true", check=False)
     assert refused.returncode == 6 and "AlreadyExists" in refused.stderr
@@ -155,7 +162,8 @@ def test_limits_change_while_the_program_runs(deck):
     deck.run("resize", "mine", "--memory", "2Gi", "--compute", "60")
     assert guest.alloc(350 * MIB) > OUT_OF_MEMORY
 
-    deck.run("resize", "mine", "--memory", "640Mi")
+    told = deck.run("resize", "mine", "--memory", "640Mi").stderr
+    assert "mine has 640 MiB 60 %" in told and "until it has freed" in told, told
     assert guest.alloc(MIB) == OUT_OF_MEMORY
     assert any(e["reason"] == "MemoryPressure" and e["subject"] == "mine" for e in deck.events())
     for one in held:
@@ -165,6 +173,7 @@ def test_limits_change_while_the_program_runs(deck):
     for wrong, code in ((("--memory", "500Gi"), 5), (("--compute", "30", "--compute-max", "20"), 2), ((), 2)):
         assert deck.run("resize", "mine", *wrong, check=False).returncode == code
     assert deck.run("resize", "nobody", "--compute", "5", check=False).returncode == 4
+    assert "resize needs NAME" in deck.run("resize", "", "--compute", "5", check=False).stderr
     assert slice_named(deck, "mine")["compute_percent"] == 60, "what was refused changed nothing"
     assert guest.end() == 0
 
@@ -176,8 +185,12 @@ def test_a_paused_slice_launches_nothing_until_it_is_resumed(deck):
     before = slice_named(deck, "mine")["use"]["launches"]
     guest.send("spin", [1_000_000], 0.2, 1, 1)
     wait_for(lambda: slice_named(deck, "mine")["use"]["paused_ns"] > 50_000_000, 10, "it waits")
+    deck.run("resize", "mine", "--compute", "40")
     deck.run("resume", "mine")
     assert guest.answer() > 0
+    actions = [e["action"] for e in deck.events() if e["subject"] == "mine"]
+    assert actions == ["SlicePrepared", "Paused", "Resized", "Resumed"]
+    assert "tweendeck slices mine" in deck.run("why", "mine", check=False).stderr
     assert slice_named(deck, "mine")["use"]["launches"] > before
     assert guest.end() == 0
 

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from misbehaving import small_disk
 from vgpu_harness import LIBRARY, MIB, OUT_OF_MEMORY, OWN, SOFTGPU, SYSTEM_NOT_READY, TENANT, Gpu, Tenant
 
 
@@ -89,7 +90,21 @@ def test_without_a_limit_there_is_none(container):
 def test_a_limit_that_cannot_be_read_is_an_error(container):
     run = container(CUDA_DEVICE_MEMORY_LIMIT="4 GiB").run(TENANT)
     assert json.loads(run.stdout)["init"] == SYSTEM_NOT_READY
-    assert run.stderr == "tweendeck-vgpu: cannot read the limit in CUDA_DEVICE_MEMORY_LIMIT; the GPU is not available to this process\n"
+    assert run.stderr == ("tweendeck-vgpu: CUDA_DEVICE_MEMORY_LIMIT is no limit (write bytes, or a number with k, m or g); "
+                          "the GPU is not available to this process\n")
+    run = container(CUDA_DEVICE_SM_LIMIT_0="50%").run(TENANT)
+    assert run.stderr == ("tweendeck-vgpu: CUDA_DEVICE_SM_LIMIT_0 is no limit (write percent as a whole number); "
+                          "the GPU is not available to this process\n")
+
+
+@pytest.mark.parametrize("left", [0, 64 << 10])
+def test_a_meeting_place_on_a_full_disk_is_an_error(container, tmp_path, left):
+    with small_disk(tmp_path / "small", "1m") as folder:
+        (folder / "ballast").write_bytes(bytes((1 << 20) - left))
+        run = container(CUDA_DEVICE_MEMORY_LIMIT="1g", CUDA_DEVICE_MEMORY_SHARED_CACHE=str(folder / "cache")).run(TENANT)
+        assert json.loads(run.stdout)["init"] == SYSTEM_NOT_READY
+        assert run.stderr.startswith("tweendeck-vgpu: cannot make or share the usage page")
+        assert [path.name for path in folder.iterdir()] == ["ballast"], "nothing half made stays"
 
 
 def test_oversubscription_is_reported_as_without_effect(container):

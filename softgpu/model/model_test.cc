@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <fstream>
 #include <mutex>
@@ -46,6 +47,13 @@ TEST(Cards, KernelDurationGrowsByWholeWaves) {
   EXPECT_EQ(kernel_duration_ns(card, 132 * 8, 256), one_wave);  // 2048 / 256 blocks per SM
   EXPECT_EQ(kernel_duration_ns(card, 132 * 8 + 1, 256) - one_wave, one_wave - kLaunchNs);
   EXPECT_THAT(card.name, HasSubstr("(simulated)"));
+}
+
+TEST(File, HasNoHolesThatAFullDiskCouldNotFill) {
+  const CardFile file({.cards = "2:A10"});
+  struct stat status{};
+  ASSERT_EQ(stat(file.path().c_str(), &status), 0);
+  EXPECT_GE(status.st_blocks * 512, status.st_size);
 }
 
 TEST(File, RefusesWhatIsNoModel) {

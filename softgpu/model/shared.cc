@@ -106,8 +106,12 @@ std::expected<void, std::string> Shared::create(const std::string& path, const C
   const uint64_t size = file_bytes(options.cards.size());
   std::string error;
   void* base = MAP_FAILED;
-  if (fchmod(fd, kFileMode) != 0 || ftruncate(fd, static_cast<off_t>(size)) != 0) {
-    error = errno_text("cannot size " + temporary);
+  // All of its blocks now: a hole that a full disk cannot fill would end whoever touches it with SIGBUS.
+  if (const int code = posix_fallocate(fd, 0, static_cast<off_t>(size)); code != 0) {
+    errno = code;
+    error = errno_text("cannot reserve " + std::to_string(size) + " bytes for " + temporary);
+  } else if (fchmod(fd, kFileMode) != 0) {
+    error = errno_text("cannot set the mode of " + temporary);
   } else if (base = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0); base == MAP_FAILED) {
     error = errno_text("cannot map " + temporary);
   } else {

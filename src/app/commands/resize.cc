@@ -24,6 +24,11 @@ Result<int> send(const cli::Invocation& in, const std::string& body, cli::Output
   for (const net::JsonValue& slice : answer->json["slices"].items()) {
     output.note(fmt::format("{} has {}{}", text_of(slice, "id"), show_share(slice),
                             slice["paused"].bool_or(false) ? " and is paused" : ""));
+    const uint64_t held = count_of(slice["use"], "memory_bytes"), limit = count_of(slice, "memory_bytes");
+    if (held > limit) {
+      output.note(fmt::format("{} holds {}: it gets no more until it has freed {}", text_of(slice, "id"),
+                              format_bytes(held), format_bytes(held - limit)));
+    }
   }
   return 0;
 }

@@ -74,6 +74,17 @@ void look_at_slices(const std::vector<Device>& devices, const std::vector<Slice>
   }
 }
 
+// A release is one step of the manager, so one that is under way when somebody looks has failed.
+void look_at_releases(const std::vector<device::SliceEntry>& entries, std::vector<Finding>& findings) {
+  for (const device::SliceEntry& entry : entries) {
+    if (entry.state != device::SliceState::Releasing) continue;
+    findings.push_back({"warning", entry.slice.id, Reason::SliceLeaked,
+                        fmt::format("slice {} on {} cannot be given back; it is tried again each second",
+                                    entry.slice.id, entry.slice.device_id),
+                        fmt::format("`tweendeck events --subject {}` tells why", entry.slice.id)});
+  }
+}
+
 // The vgpu library ends such a program at its start; better to know before.
 void look_at_engines(const serving::EngineCatalog& catalog, std::vector<Finding>& findings) {
   for (const serving::EngineSpec& engine : catalog.engines()) {
@@ -106,6 +117,7 @@ std::vector<Finding> Daemon::findings() {
   }
   for (const Device& device : devices) look_at_device(device, findings);
   look_at_slices(devices, devices_->broker().slices(), findings);
+  look_at_releases(devices_->manager().slices(), findings);
   for (const device::Finding& found : devices_->manager().findings()) {
     findings.push_back(
         {"error", found.slice_id.empty() ? "devices" : found.slice_id, found.reason, found.message,

@@ -216,7 +216,14 @@ Result<std::string> Daemon::remove_json(const net::ControlRequest& request) {
 
 Result<std::string> Daemon::why_json(const std::string& name) {
   Result<serving::WhyReport> report = controller_->why(name);
-  if (!report) return fail(report.error());
+  if (!report) {
+    Error error = report.error();
+    const std::vector<Slice> slices = devices_->broker().slices();
+    if (std::ranges::find(slices, name, &Slice::id) != slices.end())
+      error.hint = fmt::format(
+          "{0} is a slice: see `tweendeck slices {0}` and `tweendeck events --subject {0}`", name);
+    return fail(std::move(error));
+  }
   net::JsonWriter w;
   write_why(w, *report);
   return w.take();

@@ -89,6 +89,8 @@ Result<std::string> Daemon::resize_json(const std::string& name, const std::stri
   if (!body || !body->is_object()) return fail(bad_body("is no JSON object"));
   Share checked;
   if (Status read = read_share(*body, checked); !read) return fail(read.error());
+  const net::JsonValue& paused = (*body)["paused"];
+  if (body->has("paused") && !paused.is_bool()) return fail(bad_body("needs paused as true or false"));
   std::vector<device::SliceEvent> events;
   const Result<std::vector<Slice>> resized = devices_->broker().resize(
       name,
@@ -98,19 +100,24 @@ Result<std::string> Daemon::resize_json(const std::string& name, const std::stri
         // A ceiling that was not named stays where it is, but never below the slice's own share.
         if (!follows)
           slice.share.ceiling_percent = std::max(slice.share.ceiling_percent, slice.share.compute_percent);
-        slice.paused = (*body)["paused"].bool_or(slice.paused);
+        slice.paused = paused.bool_or(slice.paused);
       },
       events);
   for (const device::SliceEvent& event : events) record(event);
   if (!resized) return fail(resized.error());
+  const std::string_view action = !body->has("paused")    ? "Resized"
+                                  : paused.bool_or(false) ? "Paused"
+                                                          : "Resumed";
+  const UseBySlice use = uses(*resized);
   net::JsonWriter w;
   w.object().array("slices");
   for (const Slice& slice : *resized) {
     controller_->record_event(
-        slice.owner, Reason::None, slice.paused ? "Paused" : "Resized",
+        slice.owner, Reason::None, std::string(action),
         fmt::format("slice {} has {} and {} %{}", slice.id, format_bytes(slice.share.memory_bytes),
                     slice.share.compute_percent, slice.paused ? ", paused" : ""));
-    write_slice(w, slice, nullptr);
+    const auto used = use.find(slice.id);
+    write_slice(w, slice, used == use.end() ? nullptr : &used->second);
   }
   w.end().end();
   return w.take();

@@ -101,7 +101,8 @@ void make_usage_page(const char* path, uint64_t binding, mode_t mode) {
   const int fd = open(draft, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
   if (fd < 0) return;
   const tw_vgpu_page_head head = tw_vgpu_usage_head(binding);
-  if (ftruncate(fd, static_cast<off_t>(head.size)) == 0 &&
+  // With all of its blocks: a hole that a full disk cannot fill would end whoever touches it with SIGBUS.
+  if (posix_fallocate(fd, 0, static_cast<off_t>(head.size)) == 0 &&
       pwrite(fd, &head, sizeof(head), 0) == sizeof(head)) {
     if (fchmod(fd, mode) == 0 && link(draft, path) != 0) {
       // Somebody else was first, or the folder is not ours to write; the open tells.
@@ -154,7 +155,9 @@ tw_vgpu_usage_page* open_hami_usage(uint64_t binding) {
 
 bool open_hami(Pages& out) {
   if (g_hami.bad_variable[0]) {
-    complain("cannot read the limit in ", g_hami.bad_variable);
+    const bool memory = strstr(g_hami.bad_variable, "MEMORY") != nullptr;
+    complain(g_hami.bad_variable, memory ? " is no limit (write bytes, or a number with k, m or g)"
+                                         : " is no limit (write percent as a whole number)");
     return false;
   }
   const uint64_t binding = boot();
