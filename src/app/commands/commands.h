@@ -35,6 +35,7 @@ cli::Command events_command();
 cli::Command logs_command();
 cli::Command doctor_command();
 cli::Command simulate_command();
+cli::Command tokenize_command();
 cli::Command help_command();
 cli::Command completion_command();
 cli::Command complete_words_command();  // hidden: what the completion scripts call
