@@ -1,5 +1,6 @@
 """The portable pack: it runs from anywhere with only what it brought, and stays small."""
 import os
+import re
 import subprocess
 import tarfile
 
@@ -27,6 +28,15 @@ def test_every_library_of_the_programs_comes_from_the_pack(pack):
                                 check=True, capture_output=True, text=True).stdout
         paths = [line.split("=>")[1].split()[0] for line in listed.splitlines() if "=>" in line]
         assert paths and all(path.startswith(str(pack)) for path in paths), listed
+
+
+# What runs inside the machine's own programs, and the oldest C library that it promises to load with.
+@pytest.mark.parametrize("library, newest", [("libtweendeck-vgpu.so", (2, 17)), ("softgpu/libcuda.so.1", (2, 35)),
+                                             ("softgpu/libnvidia-ml.so.1", (2, 35))])
+def test_libraries_for_the_machines_programs_ask_for_no_newer_c_library(pack, library, newest):
+    symbols = subprocess.run(["objdump", "-T", pack / "lib" / "tweendeck" / library], check=True, capture_output=True, text=True)
+    versions = {tuple(map(int, found)) for found in re.findall(r"GLIBC_(\d+)\.(\d+)", symbols.stdout)}
+    assert versions and max(versions) <= newest
 
 
 def test_it_serves_slices_from_where_it_was_unpacked(pack, tmp_path_factory):

@@ -1,11 +1,11 @@
 #include "softgpu/host.h"
 
 #include <errno.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #include <cstdio>
 #include <cstring>
-#include <random>
 
 #include "softgpu/model/cards.h"
 #include "softgpu/model/model.h"
@@ -13,9 +13,12 @@
 namespace tweendeck::softgpu {
 namespace {
 
+// Not by std::random_device, which asks for a newer C library than the rest of the stand-ins.
 uint64_t fresh_seed() {
-  std::random_device source;
-  return uint64_t{source()} << 32 | source();
+  uint64_t seed = 0;
+  while (getrandom(&seed, sizeof(seed), 0) != sizeof(seed)) {
+  }
+  return seed;
 }
 
 // Cards alternate over the machine's NUMA nodes, as they do in servers.
