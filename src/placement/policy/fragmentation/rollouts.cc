@@ -41,9 +41,8 @@ std::vector<uint16_t> shuffled_deck(std::span<const KindCount> mix) {
   return deck;
 }
 
-Rollouts::Rollouts(const Catalog& catalog, uint16_t type, std::span<const KindCount> mix,
-                   std::span<const uint16_t> deck)
-    : deck_(deck.begin(), deck.end()), group_of_(catalog.types()[type].group_of) {
+Rollouts::Rollouts(const Catalog& catalog, uint16_t type, std::span<const KindCount> mix)
+    : group_of_(catalog.types()[type].group_of) {
   one_dimension_ = catalog.types()[type].groups <= 1;
   for (const KindCount& of : mix) {
     const Kind& kind = catalog.kinds()[of.kind];
@@ -54,6 +53,10 @@ Rollouts::Rollouts(const Catalog& catalog, uint16_t type, std::span<const KindCo
         one_dimension_ = false;
     }
   }
+}
+
+void Rollouts::deal(std::span<const uint16_t> deck) {
+  deck_.assign(deck.begin(), deck.end());
   for (const uint16_t card : deck_) {
     const Entry& entry = mix_[card];
     picks_.push_back({entry.cpu_milli, static_cast<uint16_t>(entry.devices),
@@ -91,16 +94,26 @@ void Rollouts::make_masks() {
   for (uint32_t step = 0; step < kCpuRows; ++step) {
     cpu_row_[step] = static_cast<uint8_t>(std::ranges::upper_bound(rows, step) - rows.begin());
   }
+  const auto row_of = [](const std::vector<uint32_t>& of, uint32_t value) {
+    return static_cast<size_t>(std::ranges::lower_bound(of, value) - of.begin()) + 1;
+  };
+  std::vector<std::pair<size_t, size_t>> first;  // by entry: the first rows in which it is
+  for (size_t i = 0; i < mix_.size(); ++i)
+    first.emplace_back(row_of(steps, least[i]), row_of(rows, cpu_steps[i]));
   for (uint32_t card = 0; card < deck_.size(); ++card) {
-    const Entry& entry = mix_[deck_[card]];
     const uint32_t sequence = card / kSequenceLength;
     const uint64_t bit = 1ull << card % kSequenceLength;
-    if (entry.devices > 0) device_masks_[sequence] |= bit;
+    const auto [rest_row, cpu_row] = first[deck_[card]];
+    if (mix_[deck_[card]].devices > 0) device_masks_[sequence] |= bit;
+    rest_masks_[sequence * rest_rows_ + rest_row] |= bit;
+    cpu_masks_[sequence * cpu_rows_ + cpu_row] |= bit;
+  }
+  for (uint32_t sequence = 0; sequence < kSequences; ++sequence) {  // and in all rows above
     for (size_t row = 1; row < rest_rows_; ++row) {
-      if (least[deck_[card]] <= steps[row - 1]) rest_masks_[sequence * rest_rows_ + row] |= bit;
+      rest_masks_[sequence * rest_rows_ + row] |= rest_masks_[sequence * rest_rows_ + row - 1];
     }
     for (size_t row = 1; row < cpu_rows_; ++row) {
-      if (cpu_steps[deck_[card]] <= rows[row - 1]) cpu_masks_[sequence * cpu_rows_ + row] |= bit;
+      cpu_masks_[sequence * cpu_rows_ + row] |= cpu_masks_[sequence * cpu_rows_ + row - 1];
     }
   }
 }

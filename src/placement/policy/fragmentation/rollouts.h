@@ -28,12 +28,12 @@ std::vector<uint16_t> shuffled_deck(std::span<const KindCount> mix);
 // The sequences as one type of node meets them.
 class Rollouts {
  public:
-  Rollouts(const Catalog& catalog, uint16_t type, std::span<const KindCount> mix,
-           std::span<const uint16_t> deck);
+  Rollouts(const Catalog& catalog, uint16_t type, std::span<const KindCount> mix);
+  // Types whose nodes meet the same requests share a value, so a deck is dealt to one of them only.
+  bool same_as(const Rollouts& other) const;
+  void deal(std::span<const uint16_t> deck);
   // Sum over the sequences, permille of a device.
   int32_t value(const State& state) const;
-  // Types whose nodes meet the same requests share a value.
-  bool same_as(const Rollouts& other) const;
 
  private:
   struct Entry {  // of the mix

@@ -71,7 +71,8 @@ TEST_F(RolloutsTest, EqualsOfferingEachRequestInTurn) {
   add(ask(16'200, 2, 1000), 20);
   add(ask(126'500, 1, 1000), 10);
   const std::vector<uint16_t> deck = shuffled_deck(mix_);
-  const Rollouts rollouts(catalog_, 0, mix_, deck);
+  Rollouts rollouts(catalog_, 0, mix_);
+  rollouts.deal(deck);
   Dice dice(7);
   for (int round = 0; round < 300; ++round) {
     State state;
@@ -92,7 +93,8 @@ TEST_F(RolloutsTest, MemoryOfADeviceBoundsWhatIsStillUsed) {
   request.memory_bytes = 50ull << 30;
   add(request, 1);
   const std::vector<uint16_t> deck = shuffled_deck(mix_);
-  const Rollouts rollouts(catalog_, 1, mix_, deck);
+  Rollouts rollouts(catalog_, 1, mix_);
+  rollouts.deal(deck);
   State state;
   state.type = 1;
   state.cpu = 40;

@@ -71,11 +71,13 @@ void Scorer::adapt(const Cluster& cluster, const Demand& demand) {
   rollouts_of_type_.clear();
   values_.clear();
   for (uint16_t type = 0; type < catalog_.types().size(); ++type) {
-    auto made = std::make_unique<Rollouts>(catalog_, type, mix_, deck_);
+    auto made = std::make_unique<Rollouts>(catalog_, type, mix_);
     const auto same =
         std::ranges::find_if(rollouts_, [&](const auto& other) { return made->same_as(*other); });
     rollouts_of_type_.push_back(static_cast<uint16_t>(same - rollouts_.begin()));
-    if (same == rollouts_.end()) rollouts_.push_back(std::move(made));
+    if (same != rollouts_.end()) continue;
+    made->deal(deck_);
+    rollouts_.push_back(std::move(made));
   }
   reservation_.learn(catalog_, cluster, demand);
   scarcity_.learn(catalog_, demand, prices_);
