@@ -29,10 +29,12 @@ struct Claim {
   int32_t priority = 0;
   uint32_t weights = kNoNumber;  // of a model
   BudgetId budget = kNoBudget;
+  FamilyId family = 0;
   uint32_t pending_class = 0;   // if pending and not resting
   uint32_t group = UINT32_MAX;  // index of its gang; UINT32_MAX = none
   uint32_t role = 0;
   bool preemptible = true;
+  Apart apart = Apart::No;
   uint8_t model_resource = 0;  // the queues' number of the one model that it asks for; 0 = none
   Reason reason = Reason::None;
   uint64_t order = 0;  // of submission

@@ -7,7 +7,7 @@
 // confirmed in time gives the spot back and the claim waits again. Three verdicts are never mixed: Placed; Infeasible
 // (proved: nothing in the cluster has room now); BudgetExhausted (not tried to the end; tried again by Timer).
 //
-// Claims that wait are kept by class (shape, queue, namespace, priority): one verdict serves the class until something grows
+// Claims that wait are kept by class (shape, queue, namespace, priority; a family that keeps apart): one verdict serves the class until something grows
 // that could host it, so a claim that cannot be placed costs O(1). Within a class the first come is the first served.
 // Among classes that can go on, the higher priority goes first, then the queue further below its share, then the
 // older claim.
@@ -33,6 +33,7 @@
 #include "base/result.h"
 #include "placement/claim_table.h"
 #include "placement/events.h"
+#include "placement/families.h"
 #include "placement/groups.h"
 #include "placement/pending.h"
 #include "placement/policy/policy.h"
@@ -169,7 +170,7 @@ class Engine {
   void join(ClaimSlot slot, ClassId id);
   // `only`: it fits on no other node, proved.
   Attempt look(const Claim& claim, NodeIndex only = kAnyNode);
-  Reason no_room_reason(ShapeId shape) const;
+  Reason no_room_reason(const Claim& claim) const;
   void retry();
   bool first(const PendingClass& a, const PendingClass& b);
 
@@ -237,6 +238,7 @@ class Engine {
   Queues queues_;
   NamespaceQuotas spaces_;
   Residency residency_;
+  Families families_;
   ClaimTable claims_;
   PendingClasses waiting_;
   SlotList reserved_;      // oldest deadline first

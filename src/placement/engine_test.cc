@@ -279,5 +279,58 @@ TEST_F(EngineTest, ARebuiltEngineHasTheSameBook) {
   EXPECT_EQ(out.front().spot, next.spot);
 }
 
+TEST_F(EngineTest, AFamilyKeepsApart) {
+  const auto sibling = [](ClaimId claim, FamilyId family, Apart apart) {
+    ClaimSubmitted event{claim, 500};
+    event.family = family;
+    event.apart = apart;
+    return event;
+  };
+  send(node("a", 2));
+  send(node("b", 2));
+  const NodeIndex first = one(sibling(1, 7, Apart::Required)).spot.node;
+  EXPECT_NE(one(sibling(2, 7, Apart::Required)).spot.node, first);
+  EXPECT_EQ(one(sibling(3, 7, Apart::Required)).reason, Reason::DeviceAlreadyUsed);
+  EXPECT_EQ(engine_.status(3)->reason, Reason::DeviceAlreadyUsed);
+  EXPECT_EQ(one(sibling(4, 8, Apart::Required)).verdict, Verdict::Placed) << "another family";
+  const NodeIndex few = one(sibling(5, 8, Apart::Preferred)).spot.node;
+  EXPECT_NE(few, engine_.status(4)->spot.node);
+  EXPECT_EQ(one(sibling(6, 8, Apart::Preferred)).verdict, Verdict::Placed)
+      << "where there is one, for want of others";
+  const std::vector<ClaimDecision> out = send(ClaimWithdrawn{1, 1});
+  ASSERT_EQ(out.size(), 2u);
+  EXPECT_EQ(out[1].claim, 3u);
+  EXPECT_EQ(out[1].spot.node, first);
+  EXPECT_EQ(one(sibling(9, 0, Apart::Preferred)).reason, Reason::InvalidArgument);
+  ClaimAdopted run = adopted(10, 500, "b", "b0");
+  run.claim.family = 11;
+  const NodeIndex b = engine_.cluster().find_node("b");
+  if (engine_.cluster().nodes()[b].compute_free[0] >= 500) {
+    send(run);
+    EXPECT_NE(one(sibling(12, 11, Apart::Required)).spot.node, b);
+  }
+}
+
+TEST_F(EngineTest, ToGiveSomeBackIsAlwaysPossible) {
+  send(node("a", 1));
+  Request request;
+  request.devices = 1;
+  request.memory_bytes = 60;
+  send(ShapeDefined{60, request});
+  request.memory_bytes = 50;
+  send(ShapeDefined{50, request});
+  request.compute_permille = 1;
+  send(ShapeDefined{51, request});
+  one(ClaimSubmitted{1, 60});
+  NodePut smaller = node("a", 1);
+  smaller.facts.devices[0].memory_bytes = 55;
+  send(smaller);
+  send(NodeCordon{"a", true});
+  EXPECT_EQ(one(Resize{1, 51, 1}).reason, Reason::NoRoom) << "more of something else";
+  EXPECT_EQ(one(Resize{1, 50, 1}).verdict, Verdict::Resized);
+  EXPECT_EQ(engine_.cluster().nodes()[0].memory_free[0], 5);
+  EXPECT_EQ(one(Resize{1, 60, 2}).reason, Reason::NoRoom);
+}
+
 }  // namespace
 }  // namespace tweendeck::placement

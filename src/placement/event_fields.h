@@ -10,6 +10,7 @@ namespace tweendeck::placement {
 inline constexpr std::string_view kIsolation[] = {"none", "library", "driver", "kernel", "hardware"};
 inline constexpr std::string_view kNear[] = {"anywhere", "numa", "pcie", "island"};
 inline constexpr std::string_view kPrefer[] = {"default", "pack", "spread", "mutex"};
+inline constexpr std::string_view kApart[] = {"no", "preferred", "required"};
 inline constexpr std::string_view kLevel[] = {"cluster", "block", "rack", "node", "island"};
 inline constexpr std::string_view kOp[] = {"in", "not-in", "exists", "absent", "at-least", "at-most"};
 
@@ -125,6 +126,8 @@ void submit_fields(Words& words, T& event) {
   words.number("budget", event.budget, 0);
   words.number("min-runtime", event.min_runtime_ms, 0);
   words.flag("preemptible", event.preemptible, true);
+  words.number("family", event.family, 0);
+  words.choice("apart", event.apart, Apart::No, kApart);
 }
 
 template <class Words, class T>

@@ -45,7 +45,7 @@ std::vector<Event> examples() {
       QueuePut{2, {"team", "org", 5, {{"devices", 2, 6}, {"model:A", 0, kUnlimited}}}},
       GroupPut{8, {{3, 2, 4, Level::Node}, {1, 1, 1, Level::Cluster}}, Level::Block, Level::Rack, 2, 1, 9, 3},
       GroupGone{8},
-      ClaimSubmitted{17, 3, 2, -5, 1200, 8, 1, 4, 6, 7, 60'000, false},
+      ClaimSubmitted{17, 3, 2, -5, 1200, 8, 1, 4, 6, 7, 60'000, false, 5, Apart::Required},
       ClaimWithdrawn{17, 1300},
       BindConfirmed{17, 4, 1400},
       BindFailed{17, 4, 1400},
@@ -68,7 +68,7 @@ TEST(EventLog, EveryEventIsReadAsItWasWritten) {
   EXPECT_EQ(examples().size(), std::variant_size_v<Event>);
   EXPECT_EQ(to_line(examples()[9]),
             "submit claim=17 shape=3 queue=2 priority=-5 time=1200 group=8 role=1 namespace=4 "
-            "weights=6 budget=7 min-runtime=60000 preemptible=no");
+            "weights=6 budget=7 min-runtime=60000 preemptible=no family=5 apart=required");
   EXPECT_EQ(to_line(ClaimAdopted{{17, 3}, "n1", {{"GPU-1", 4}}}),
             "adopt claim=17 shape=3 node=n1 device id=GPU-1 start=4");
   EXPECT_EQ(to_line(BudgetPut{7, 2}), "budget number=7 min-available=2");

@@ -18,7 +18,8 @@
 
 namespace tweendeck::placement {
 
-using GroupId = uint64_t;  // 0 = none
+using GroupId = uint64_t;   // 0 = none
+using FamilyId = uint64_t;  // 0 = none
 inline constexpr uint32_t kNoNumber = UINT32_MAX;
 inline constexpr uint32_t kMaxNumber = 1u << 20;               // of shapes, queues, namespaces and weights
 inline constexpr int64_t kMaxTimeMs = int64_t{1} << 53;        // later times count as this one: 285,000 years
@@ -103,6 +104,10 @@ struct GroupGone {  // after its members
   GroupId group = 0;
   bool operator==(const GroupGone&) const = default;
 };
+// How claims of one family lie to each other when the next one is placed: on nodes where there is none of them yet, or
+// few.
+enum class Apart : uint8_t { No, Preferred, Required };
+
 struct ClaimSubmitted {
   ClaimId claim = 0;
   uint32_t shape = 0;
@@ -117,6 +122,8 @@ struct ClaimSubmitted {
   BudgetId budget = kNoBudget;
   int64_t min_runtime_ms = 0;  // from its placement on, and anew from its bind, nobody may have it stopped
   bool preemptible = true;     // false: never
+  FamilyId family = 0;         // claims of one thing, for `apart`
+  Apart apart = Apart::No;     // not of a group's member, which has levels
   bool operator==(const ClaimSubmitted&) const = default;
 };
 // A claim that is known to run, and where: after a restart of whoever tells, or because somebody else bound it. It is

@@ -2,7 +2,7 @@
 
 #include "base/text.h"
 #include "base/units.h"
-#include "placement/placement.h"
+#include "placement/refusal.h"
 
 namespace tweendeck::placement {
 namespace {
@@ -69,7 +69,7 @@ std::string reason_text(const ReasonCount& count, const Refusal& refusal, uint32
   return nearest_text(*refusal.nearest, missing) + (others.empty() ? "" : "; also " + names(others));
 }
 
-std::string need_text(const Refusal& refusal, const Claim& claim) {
+std::string need_text(const Refusal& refusal, const MachineClaim& claim) {
   const std::string share = share_text(claim.share);
   if (claim.count == 1) return "needs " + share + " on 1 device";
   return "needs " + plural(claim.count, "slice") + " of " + share +
@@ -79,7 +79,7 @@ std::string need_text(const Refusal& refusal, const Claim& claim) {
 
 }  // namespace
 
-std::string explain(const Refusal& refusal, const Claim& claim) {
+std::string explain(const Refusal& refusal, const MachineClaim& claim) {
   std::string text = need_text(refusal, claim);
   if (!refusal.reasons.empty() && refusal.reasons.front().devices == 0) {  // not about any one device
     const Reason reason = refusal.reasons.front().reason;

@@ -31,6 +31,7 @@ void Engine::grant(ClaimSlot slot, const Choice& choice) {
   reserved_.push_back(claims_, slot);
   --pending_count_;
   note_running(claim);
+  families_.took(claim.family, claim.spot.node);
   say({claim.id, Verdict::Placed, Reason::None, claim.reservation, choice.score, choice.spot});
 }
 
@@ -43,11 +44,17 @@ void Engine::free(ClaimSlot slot) {
     --bound_count_;
   }
   running_.remove(claim.id);
+  families_.gave(claim.family, claim.spot.node);
   if (claim.queue != kNoQueue || claim.space != kNoNamespace) {
     refund(claim);
     quota_changed();
   }
-  if (handovers_.is_victim(claim.id)) return victim_gone(claim.id);
+  if (handovers_.is_victim(claim.id)) {
+    victim_gone(claim.id);
+    if (claim.family != 0)
+      grown(claim.spot.node);  // its room may be another's, but its family may come again
+    return;
+  }
   cluster_.give(claim.spot, claim.shape);
   grown(claim.spot.node);
 }

@@ -4,6 +4,11 @@
 
 namespace tweendeck::placement {
 
+PendingKey key_of(const Claim& claim) {
+  const FamilyId family = claim.apart == Apart::Required ? claim.family : 0;
+  return {claim.shape, claim.queue, claim.space, claim.priority, family};
+}
+
 ClassId PendingClasses::find(const PendingKey& key) const {
   const auto it = ids_.find(key);
   return it == ids_.end() ? kNoClass : it->second;

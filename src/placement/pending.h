@@ -1,4 +1,5 @@
-// Claims that wait, by class: equal shape, queue, namespace and priority. What is decided about one is decided about all.
+// Claims that wait, by class: equal shape, queue, namespace and priority, and
+// of one family if it has to keep apart. What is decided about one is decided about all.
 //
 // A class is Ready (something may be possible), NoRoom (proved: its shape fits nowhere) or Quota (its queue or
 // namespace is at a limit). NoRoom ends when a node changes on which the shape then fits, Quota when quotas change. An empty class
@@ -23,8 +24,10 @@ struct PendingKey {
   QueueId queue = kNoQueue;
   NamespaceId space = kNoNamespace;
   int32_t priority = 0;
+  FamilyId family = 0;  // if it has to keep apart
   bool operator==(const PendingKey&) const = default;
 };
+PendingKey key_of(const Claim& claim);
 
 struct PendingClass {
   enum class Bar : uint8_t { Ready, NoRoom, Quota };
@@ -66,7 +69,7 @@ class PendingClasses {
       const uint64_t place = (uint64_t{key.shape} << 32 | key.queue) * 0x9e3779b97f4a7c15ull;
       const uint64_t rank =
           (uint64_t{key.space} << 32 | static_cast<uint32_t>(key.priority)) * 0xbf58476d1ce4e5b9ull;
-      return (place ^ rank) >> 16;
+      return (place ^ rank ^ key.family * 0x94d049bb133111ebull) >> 16;
     }
   };
   using Bar = PendingClass::Bar;

@@ -54,8 +54,9 @@ bool Engine::may_search() {
 // For a claim without room, first of its class or in none yet. Found: its victims are told to stop, and it waits for
 // them, in no class.
 Engine::Search Engine::seek_victims(ClaimSlot slot) {
-  if (!may_search()) return Search::Later;
   const Claim& claim = claims_[slot];
+  if (claim.apart == Apart::Required) return Search::Nobody;  // whose node may be closed to it all the same
+  if (!may_search()) return Search::Later;
   Preemptor preemptor;
   preemptor.shape = claim.shape;
   preemptor.queue = claim.queue == kNoQueue ? kRootQueue : claim.queue;
@@ -63,7 +64,7 @@ Engine::Search Engine::seek_victims(ClaimSlot slot) {
   preemptor.ask = ask_of(claim, claim.shape);
   const Victims victims = find_victims(cluster_, gangs_, running_, &queues_, preemptor, now_ms_);
   if (victims.outcome != Outcome::Placed || victims.claims.empty()) return Search::Nobody;
-  const ClassId id = waiting_.find({claim.shape, claim.queue, claim.space, claim.priority});
+  const ClassId id = waiting_.find(key_of(claim));
   if (id != kNoClass && waiting_[id].claims.front() == slot) waiting_.erase(claims_, slot);
   stop_for(claim.id, {{claim.id, claim.shape, victims.spots.front()}}, victims.claims);
   return Search::Found;

@@ -5,6 +5,20 @@
 
 namespace tweendeck::placement {
 
+namespace {
+
+// Of what hardware cuts nothing is compared: another partition is another place.
+bool asks_no_more(const Request& wanted, const Request& held) {
+  const bool memory = wanted.memory_bytes > 0 && held.memory_bytes > 0
+                          ? wanted.memory_bytes <= held.memory_bytes
+                          : wanted.memory_bytes == 0 && wanted.memory_percent <= held.memory_percent;
+  return memory && wanted.cpu_milli <= held.cpu_milli && wanted.node_memory_bytes <= held.node_memory_bytes &&
+         wanted.devices == held.devices && wanted.compute_permille <= held.compute_permille &&
+         wanted.exclusive == held.exclusive && wanted.partition == held.partition;
+}
+
+}  // namespace
+
 Status Engine::on(const Resize& event) {
   at(event.time_ms);
   const ClaimSlot slot = claims_.find(event.claim);
@@ -38,11 +52,20 @@ Status Engine::on(const Resize& event) {
     spot = cluster_.spot(spot.node, spot.devices, *shape);
     fits = cluster_.fits(spot, *shape);
   }
-  if (!fits) {
+  // To give some back is possible on devices that are closed, faulty or too small for what they hold, too.
+  const bool shrinks = !fits &&
+                       asks_no_more(cluster_.shape(*shape).request, cluster_.shape(claim.shape).request) &&
+                       cluster_.held_problem(claim.spot, *shape) == Reason::None;
+  if (!fits && !shrinks) {
     cluster_.undo_to(mark);
     return refuse(Reason::NoRoom);
   }
-  cluster_.take(spot, *shape);
+  if (fits) {
+    cluster_.take(spot, *shape);
+  } else {
+    spot = claim.spot;
+    cluster_.take_held(spot, *shape);
+  }
   cluster_.commit(mark);
   policy_->departed(claim.shape);
   policy_->arrived(*shape);

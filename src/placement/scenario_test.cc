@@ -8,7 +8,7 @@
 #include "base/scenario_testing.h"
 #include "base/text.h"
 #include "base/units.h"
-#include "placement/placement.h"
+#include "placement/machine.h"
 
 namespace tweendeck::placement {
 namespace {
@@ -41,7 +41,7 @@ class Runner {
   void add_device(const Line& line) {
     Device d;
     d.id = line.words.at(1);
-    std::erase_if(snapshot_.devices, [&](const Device& known) { return known.id == d.id; });
+    std::erase_if(devices_, [&](const Device& known) { return known.id == d.id; });
     d.provider = line.text("provider", "cpu");
     d.vendor = line.text("vendor", "AMD");
     d.model = line.text("model", "AMD EPYC");
@@ -50,24 +50,25 @@ class Runner {
     d.isolation_reason = parse_reason(line.text("because", "None")).value();
     d.health_reason = parse_reason(line.text("unhealthy", "None")).value();
     d.healthy = d.health_reason == Reason::None;
-    snapshot_.devices.push_back(d);
+    devices_.push_back(d);
   }
 
   void hold(const std::string& owner, const std::string& device, Share share) {
     Slice s;
+    s.id = owner + "." + std::to_string(slices_.size());
     s.owner = owner;
     s.deployment = owner.substr(0, owner.rfind('-'));
     s.device_id = device;
     s.share = share;
-    snapshot_.slices.push_back(s);
+    slices_.push_back(s);
   }
 
   void stop(const std::string& owner) {
-    EXPECT_NE(std::erase_if(snapshot_.slices, [&](const Slice& s) { return s.owner == owner; }), 0u) << owner;
+    EXPECT_NE(std::erase_if(slices_, [&](const Slice& s) { return s.owner == owner; }), 0u) << owner;
   }
 
   std::string claim(const Line& line) {
-    Claim c;
+    MachineClaim c;
     c.name = line.words.at(1);
     c.count = static_cast<uint32_t>(line.number("count", 1));
     c.share = share_of(line);
@@ -79,15 +80,22 @@ class Runner {
     EXPECT_TRUE(parse_isolation(line.text("isolation", "none"), c.min_isolation));
     c.spread = line.has("pack") ? Spread::Pack : Spread::Spread;
     c.distinct_devices = line.has("distinct");
-    const Decision decision = place(snapshot_, c);
+    std::vector<std::string> ids;
+    for (uint32_t i = 0; i < c.count; ++i) ids.push_back("new" + std::to_string(slices_.size() + i));
+    machine_.observe(devices_, slices_);
+    const Decision decision = machine_.place(c, ids);
     if (!decision.placed()) return explain(*decision.refusal, c);
-    for (const std::string& id : decision.device_ids) {
-      hold(c.name + "-" + std::to_string(++replicas_[c.name]), id, c.share);
+    for (size_t i = 0; i < ids.size(); ++i) {
+      machine_.confirm(ids[i]);
+      hold(c.name + "-" + std::to_string(++replicas_[c.name]), decision.device_ids[i], c.share);
+      slices_.back().id = ids[i];
     }
     return "placed " + join(decision.device_ids, " ");
   }
 
-  Snapshot snapshot_;
+  Machine machine_;  // lives through all of it, as the daemon's does
+  std::vector<Device> devices_;
+  std::vector<Slice> slices_;
   std::map<std::string, int> replicas_;
 };
 

@@ -6,14 +6,6 @@
 
 namespace tweendeck::placement {
 
-namespace {
-
-PendingKey key_of(const Claim& claim) {
-  return {claim.shape, claim.queue, claim.space, claim.priority};
-}
-
-}  // namespace
-
 Status Engine::on(const ClaimSubmitted& event) {
   at(event.time_ms);
   ClaimSlot slot = kNoSlot;
@@ -41,7 +33,8 @@ Reason Engine::add_claim(const ClaimSubmitted& event, ClaimSlot& slot) {
   if (group != Groups::kNone) queue = groups_[group].queue;
   const bool possible = (queue == kNoQueue || queues_.is_leaf(queue)) && event.min_runtime_ms >= 0 &&
                         event.min_runtime_ms <= kMaxMinRuntimeMs &&
-                        (event.weights == kNoNumber || event.weights < kMaxNumber);
+                        (event.weights == kNoNumber || event.weights < kMaxNumber) &&
+                        (event.apart == Apart::No || (event.family != 0 && event.group == 0));
   if (!possible) return Reason::InvalidArgument;
 
   slot = claims_.add(event.claim);
@@ -54,6 +47,8 @@ Reason Engine::add_claim(const ClaimSubmitted& event, ClaimSlot& slot) {
   claim.budget = event.budget;
   claim.min_runtime_ms = event.min_runtime_ms;
   claim.preemptible = event.preemptible;
+  claim.family = event.family;
+  claim.apart = event.apart;
   claim.order = ++submitted_;
   claim.submitted_ms = claim.tried_ms = now_ms_;
   claim.model_resource = model_resource(*shape);
@@ -126,16 +121,25 @@ Engine::Attempt Engine::look(const Claim& claim, NodeIndex only) {
   const Admission admission = admit(claim.queue, claim.space, ask_of(claim, claim.shape));
   if (!admission.admitted()) return {std::nullopt, PendingClass::Bar::Quota, admission.reason};
   if (only != kAnyNode && !cluster_.fits(only, claim.shape)) {
-    return {std::nullopt, PendingClass::Bar::NoRoom, no_room_reason(claim.shape)};
+    return {std::nullopt, PendingClass::Bar::NoRoom, no_room_reason(claim)};
   }
-  const Narrowing near_weights{nullptr, residency_.of(claim.weights, cluster_.nodes().size())};
-  const std::optional<Choice> choice = policy_->choose(cluster_, claim.shape, near_weights);
-  if (!choice) return {std::nullopt, PendingClass::Bar::NoRoom, no_room_reason(claim.shape)};
+  Narrowing narrowing{nullptr, residency_.of(claim.weights, cluster_.nodes().size())};
+  std::vector<bool> open;
+  if (claim.apart != Apart::No) {
+    open = families_.open(cluster_, claim.shape, claim.family, claim.apart);
+    narrowing.nodes = &open;
+  }
+  const std::optional<Choice> choice = policy_->choose(cluster_, claim.shape, narrowing);
+  if (!choice) return {std::nullopt, PendingClass::Bar::NoRoom, no_room_reason(claim)};
   return {choice, PendingClass::Bar::Ready, Reason::None};
 }
 
 // Whether time can help, or only another machine.
-Reason Engine::no_room_reason(ShapeId shape) const {
+Reason Engine::no_room_reason(const Claim& claim) const {
+  const ShapeId shape = claim.shape;
+  for (NodeIndex node = 0; claim.apart == Apart::Required && node < cluster_.nodes().size(); ++node) {
+    if (cluster_.fits(node, shape)) return Reason::DeviceAlreadyUsed;
+  }
   const Request& request = cluster_.shape(shape).request;
   for (size_t type = 0; type < cluster_.types().size(); ++type) {
     const NodeType& t = cluster_.types()[type];

@@ -5,7 +5,6 @@
 #include <algorithm>
 
 #include "base/units.h"
-#include "placement/resize.h"
 #include "serving/spec/deployment_spec.h"
 
 namespace tweendeck::daemon {
@@ -32,14 +31,6 @@ std::string hint_of(const std::vector<Device>& devices, const Claim& claim) {
       "software "
       "GPUs",
       fmt::join(claim.device_ids, " or "));
-}
-
-Result<std::string> choose(const placement::Snapshot& now, const Claim& claim) {
-  placement::Decision decision = placement::place(now, claim);
-  if (decision.placed()) return decision.device_ids.front();
-  const placement::Refusal& refusal = *decision.refusal;
-  Reason reason = refusal.reasons.empty() ? Reason::NoDevices : refusal.reasons.front().reason;
-  return fail(reason, placement::explain(refusal, claim), hint_of(now.devices, claim));
 }
 
 // Limits of a share that did not come with a deployment, whose own are checked with its spec.
@@ -85,38 +76,48 @@ serving::SliceGrant grant_of(Slice slice, const device::Preparation& preparation
 
 }  // namespace
 
-placement::Snapshot SliceBroker::snapshot() {
-  placement::Snapshot snapshot{.devices = manager_.discover(), .slices = {}};
-  for (const device::SliceEntry& entry : manager_.slices()) snapshot.slices.push_back(entry.slice);
-  return snapshot;
+SliceBroker::Machine SliceBroker::observe() {
+  Machine machine{.devices = manager_.discover(), .slices = slices()};
+  placement_.observe(machine.devices, machine.slices);
+  return machine;
 }
 
 Result<serving::SliceGrant> SliceBroker::acquire(const serving::DeploymentSpec& spec,
                                                  const std::string& owner, const std::string& slice_id) {
   std::scoped_lock lock(mutex_);
-  placement::Snapshot now = snapshot();
-  Slice slice;
-  auto held =
-      std::find_if(now.slices.begin(), now.slices.end(), [&](const Slice& s) { return s.id == slice_id; });
-  if (held != now.slices.end()) {
-    slice = *held;
-  } else {
-    Claim claim = spec.claim;
-    claim.name = spec.name;
-    claim.count = 1;
-    Result<std::string> device_id = choose(now, claim);
-    if (!device_id) return fail(device_id.error());
-    slice = {.id = slice_id,
-             .device_id = std::move(*device_id),
-             .share = claim.share,
-             .owner = owner,
-             .deployment = spec.name};
+  const Machine now = observe();
+  if (const auto held = std::ranges::find(now.slices, slice_id, &Slice::id); held != now.slices.end()) {
+    if (Status holds = placement_.holds(slice_id); !holds) return fail(holds.error());
+    return prepare(now, *held);
   }
-  return prepare(now, std::move(slice));
+  Claim claim = spec.claim;
+  claim.name = spec.name;
+  Slice slice{.id = slice_id, .device_id = "", .share = claim.share, .owner = owner, .deployment = spec.name};
+  return prepare_new(now, claim, std::move(slice));
 }
 
-Result<serving::SliceGrant> SliceBroker::prepare(const placement::Snapshot& now, Slice slice) {
-  if (Status holds = placement::check_holds(now, slice); !holds) return fail(holds.error());
+// What was reserved for it is bound once it is prepared, else free again.
+Result<serving::SliceGrant> SliceBroker::prepare_new(const Machine& now, const Claim& one, Slice slice) {
+  Claim claim = one;
+  claim.count = 1;
+  placement::Decision decision = placement_.place(claim, {slice.id});
+  if (decision.refusal) {
+    const placement::Refusal& refusal = *decision.refusal;
+    return fail(refusal.reasons.front().reason, placement::explain(refusal, claim),
+                hint_of(now.devices, claim));
+  }
+  const std::string id = slice.id;
+  slice.device_id = std::move(decision.device_ids.front());
+  Result<serving::SliceGrant> grant = prepare(now, std::move(slice));
+  if (grant) {
+    placement_.confirm(id);
+  } else {
+    placement_.give_back(id);
+  }
+  return grant;
+}
+
+Result<serving::SliceGrant> SliceBroker::prepare(const Machine& now, Slice slice) {
   const Device* device = device_of(now.devices, slice.device_id);
   Result<device::Preparation> preparation = manager_.prepare(slice);
   if (!preparation) return fail(preparation.error());
@@ -125,21 +126,18 @@ Result<serving::SliceGrant> SliceBroker::prepare(const placement::Snapshot& now,
 
 Result<serving::SliceGrant> SliceBroker::acquire_own(const Claim& claim, const std::string& slice_id) {
   std::scoped_lock lock(mutex_);
-  placement::Snapshot now = snapshot();
+  const Machine now = observe();
   if (std::ranges::find(now.slices, slice_id, &Slice::id) != now.slices.end())
     return fail(Reason::AlreadyExists, fmt::format("slice {} exists already", slice_id), "use another name");
   Slice slice{.id = slice_id, .device_id = "", .share = claim.share, .owner = slice_id, .deployment = ""};
   if (Status valid = check_share(slice); !valid) return fail(valid.error());
-  Result<std::string> device_id = choose(now, claim);
-  if (!device_id) return fail(device_id.error());
-  slice.device_id = std::move(*device_id);
-  return prepare(now, std::move(slice));
+  return prepare_new(now, claim, std::move(slice));
 }
 
 Result<std::vector<Slice>> SliceBroker::resize(const std::string& name, const SliceChange& change,
                                                std::vector<device::SliceEvent>& events) {
   std::scoped_lock lock(mutex_);
-  placement::Snapshot now = snapshot();
+  const Machine now = observe();
   std::vector<Slice> before, after;
   for (const Slice& slice : now.slices) {
     if (slice.id == name || slice.owner == name || slice.deployment == name) before.push_back(slice);
@@ -153,8 +151,8 @@ Result<std::vector<Slice>> SliceBroker::resize(const std::string& name, const Sl
     Slice changed = slice;
     change(changed);
     if (Status valid = check_share(changed); !valid) return fail(valid.error());
-    if (Status fits = placement::check_resize(now, slice.id, changed.share); !fits) return fail(fits.error());
-    std::ranges::find(now.slices, slice.id, &Slice::id)->share = changed.share;
+    // Where one of them does not fit, or cannot be carried out, the next observation takes this back.
+    if (Status fits = placement_.resize(slice.id, changed.share); !fits) return fail(fits.error());
     after.push_back(std::move(changed));
   }
   for (size_t i = 0; i < after.size(); ++i) {

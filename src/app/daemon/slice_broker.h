@@ -1,8 +1,9 @@
 // Connects serving's wish for a slice with placement and the device manager.
 //
-// One mutex from snapshot to prepare, so that two acquisitions never count the same free memory; what is
-// being prepared or released still counts as held. Safe from any thread; a call may block as long as the
-// device manager does.
+// Placement's engine decides (placement/machine.h); the slice journal is the truth it is told before every decision, so
+// that after a restart, a failed prepare or a release that is not finished it knows what is held. One mutex from there
+// to the prepared slice, so that two acquisitions never count the same free memory; what is being prepared or released
+// still counts as held. Safe from any thread; a call may block as long as the device manager does.
 #pragma once
 
 #include <functional>
@@ -11,7 +12,7 @@
 #include <vector>
 
 #include "device/manager/device_manager.h"
-#include "placement/placement.h"
+#include "placement/machine.h"
 #include "serving/ports.h"
 
 namespace tweendeck::daemon {
@@ -44,11 +45,17 @@ class SliceBroker {
   Result<device::SliceUsage> details(const std::string& slice_id);
 
  private:
-  placement::Snapshot snapshot();
-  Result<serving::SliceGrant> prepare(const placement::Snapshot& now, Slice slice);
+  struct Machine {  // as it is
+    std::vector<Device> devices;
+    std::vector<Slice> slices;
+  };
+  Machine observe();
+  Result<serving::SliceGrant> prepare_new(const Machine& now, const Claim& claim, Slice slice);
+  Result<serving::SliceGrant> prepare(const Machine& now, Slice slice);
 
   device::DeviceManager& manager_;
   std::mutex mutex_;
+  placement::Machine placement_;
 };
 
 }  // namespace tweendeck::daemon

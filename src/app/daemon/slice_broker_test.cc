@@ -61,6 +61,12 @@ class SliceBrokerTest : public testing::Test {
   SliceBrokerTest() {
     char name[] = "/tmp/tw-broker-XXXXXX";
     dir_ = ::mkdtemp(name);
+    open();
+  }
+  // As a daemon that starts does, after the end of the one before it.
+  void open() {
+    broker_.reset();
+    manager_.reset();
     Result<device::Journal> journal = device::Journal::open(dir_ + "/slices.journal", disk_);
     manager_ = std::make_unique<device::DeviceManager>(std::vector<device::Provider*>{&provider_},
                                                        std::move(*journal), nullptr);
@@ -150,6 +156,28 @@ TEST_F(SliceBrokerTest, ASliceWhoseDeviceIsGoneIsNotMadeAgain) {
   ASSERT_FALSE(shrunk);
   EXPECT_EQ(shrunk.error().reason, Reason::DeviceGone);
   EXPECT_THAT(shrunk.error().message, HasSubstr("fake0"));
+}
+
+TEST_F(SliceBrokerTest, AfterARestartItDecidesFromTheJournalAsBefore) {
+  ASSERT_TRUE(broker_->acquire(spec(kGiB, 40), "chat-1", "a"));
+  ASSERT_TRUE(broker_->acquire(spec(2 * kGiB, 20), "chat-2", "b"));
+  ASSERT_TRUE(broker_->acquire(spec(2 * kGiB, 30), "chat-3", "c"));
+  ASSERT_TRUE(broker_->release("a"));
+  const std::vector<Slice> held = broker_->slices();
+  auto refused = broker_->acquire(spec(3 * kGiB, 60), "chat-4", "d");
+  ASSERT_FALSE(refused);
+  auto next = broker_->acquire(spec(kGiB, 10), "chat-4", "d");
+  ASSERT_TRUE(next);
+  ASSERT_TRUE(broker_->release("d"));
+
+  open();
+  EXPECT_EQ(broker_->slices(), held);
+  auto refused_again = broker_->acquire(spec(3 * kGiB, 60), "chat-4", "d");
+  ASSERT_FALSE(refused_again);
+  EXPECT_EQ(to_string(refused_again.error()), to_string(refused.error()));
+  auto again = broker_->acquire(spec(kGiB, 10), "chat-4", "d");
+  ASSERT_TRUE(again);
+  EXPECT_EQ(again->slice.device_id, next->slice.device_id);
 }
 
 TEST_F(SliceBrokerTest, ManyAtOnceNeverGetMoreThanThereIs) {

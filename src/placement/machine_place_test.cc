@@ -1,4 +1,4 @@
-#include "placement/placement.h"
+#include "placement/machine_testing.h"
 
 #include <gtest/gtest.h>
 
@@ -27,8 +27,8 @@ Slice held(std::string owner, std::string device, uint64_t memory_bytes, uint32_
   return s;
 }
 
-Claim claim(uint32_t count, uint64_t memory_bytes, uint32_t compute_percent) {
-  Claim c;
+MachineClaim claim(uint32_t count, uint64_t memory_bytes, uint32_t compute_percent) {
+  MachineClaim c;
   c.name = "new";
   c.count = count;
   c.share = {memory_bytes, compute_percent, 0};
@@ -37,7 +37,7 @@ Claim claim(uint32_t count, uint64_t memory_bytes, uint32_t compute_percent) {
 
 TEST(Place, SpreadsOverTheEmptiestAndPacksOnTheFullest) {
   Snapshot s{{cpu("cpu0", 4 * kGiB), cpu("cpu1", 4 * kGiB)}, {held("a-1", "cpu0", kGiB, 25)}};
-  Claim c = claim(3, kGiB, 20);
+  MachineClaim c = claim(3, kGiB, 20);
   EXPECT_EQ(place(s, c).device_ids, (std::vector<std::string>{"cpu1", "cpu0", "cpu1"}));
   c.spread = Spread::Pack;
   EXPECT_EQ(place(s, c).device_ids, (std::vector<std::string>{"cpu0", "cpu0", "cpu0"}));
@@ -46,7 +46,7 @@ TEST(Place, SpreadsOverTheEmptiestAndPacksOnTheFullest) {
 TEST(Place, SaysWhatIsLackingAndWhoHoldsIt) {
   Snapshot s{{cpu("cpu0", 4 * kGiB)},
              {held("chat-1", "cpu0", kGiB, 10), held("chat-2", "cpu0", 2 * kGiB, 10)}};
-  const Claim c = claim(1, 11 * kGiB / 5, 40);
+  const MachineClaim c = claim(1, 11 * kGiB / 5, 40);
   const Decision d = place(s, c);
   ASSERT_FALSE(d.placed());
   EXPECT_EQ(d.refusal->nearest->stop_owners, (std::vector<std::string>{"chat-2"}));
@@ -80,7 +80,7 @@ TEST(Place, NoDeviceAndTooManySlices) {
 TEST(Place, PastItsBoundTheStopSetIsStillNecessary) {
   Snapshot s{{cpu("cpu0", 100 * kGiB)}, {}};
   for (int i = 0; i < 90; ++i) s.slices.push_back(held("a-" + std::to_string(i), "cpu0", kGiB, 1));
-  const Claim c = claim(1, 40 * kGiB, 1);
+  const MachineClaim c = claim(1, 40 * kGiB, 1);
   const Decision d = place(s, c);
   ASSERT_FALSE(d.placed());
   const NearestMiss& miss = *d.refusal->nearest;

@@ -6,7 +6,7 @@
 #include <set>
 
 #include "base/clock.h"
-#include "placement/placement.h"
+#include "placement/machine_testing.h"
 
 namespace tweendeck::placement {
 namespace {
@@ -18,7 +18,7 @@ constexpr uint64_t kDecisionDigest = 715583495085164469ull;
 
 struct Case {
   Snapshot snapshot;
-  Claim claim;
+  MachineClaim claim;
 };
 
 std::string pick(Random& random, std::initializer_list<const char*> names) {
@@ -72,7 +72,7 @@ Case random_case(uint64_t seed) {
 // ---------------------------------------------------------------- the reference: says what the words mean,
 // slowly
 
-bool allowed(const Device& d, const Claim& c) {
+bool allowed(const Device& d, const MachineClaim& c) {
   auto lower = [](std::string s) {
     std::ranges::transform(s, s.begin(), [](char x) { return static_cast<char>(std::tolower(x)); });
     return s;
@@ -84,7 +84,7 @@ bool allowed(const Device& d, const Claim& c) {
          lower(d.model).find(lower(c.model)) != std::string::npos;
 }
 
-bool may_add(const Snapshot& s, const Device& d, const Claim& c) {
+bool may_add(const Snapshot& s, const Device& d, const MachineClaim& c) {
   uint64_t memory = 0, compute = 0;
   bool own = false;
   for (const Slice& slice : s.slices) {
@@ -98,7 +98,7 @@ bool may_add(const Snapshot& s, const Device& d, const Claim& c) {
   return memory + c.share.memory_bytes <= d.memory_bytes && compute + c.share.compute_percent <= 100;
 }
 
-void add(Snapshot& s, const std::string& device, const Claim& c) {
+void add(Snapshot& s, const std::string& device, const MachineClaim& c) {
   Slice slice;
   slice.device_id = device;
   slice.deployment = c.name;
@@ -108,7 +108,7 @@ void add(Snapshot& s, const std::string& device, const Claim& c) {
 }
 
 // The most slices that any assignment places, up to `count`.
-uint32_t most(const Snapshot& s, const Claim& c, uint32_t count, size_t first = 0) {
+uint32_t most(const Snapshot& s, const MachineClaim& c, uint32_t count, size_t first = 0) {
   uint32_t best = 0;
   for (size_t i = first; i < s.devices.size() && best < count; ++i) {
     if (!may_add(s, s.devices[i], c)) continue;
@@ -181,7 +181,7 @@ void check_nearest(const Case& c, const NearestMiss& miss) {
   }
   const bool about_room =
       miss.reason == Reason::InsufficientMemory || miss.reason == Reason::InsufficientCompute;
-  Claim here = c.claim;
+  MachineClaim here = c.claim;
   here.count = 1;
   here.device_ids = {miss.device_id};
   if (about_room && c.claim.count == 1) {
