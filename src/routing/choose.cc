@@ -50,6 +50,7 @@ bool Router::Impl::gather(const Request& request, Nanos now) {
   for (EndpointSlot slot : by_model.find(request.model)->second) {
     const Account& account = *accounts[slot];
     if (account.endpoint.id == request.exclude) continue;
+    if (request.only != nullptr && !std::ranges::binary_search(*request.only, account.endpoint.id)) continue;
     starting |= account.endpoint.state == EndpointState::Starting;
     if (account.endpoint.state != EndpointState::Ready) continue;
     const PrefixIndex::Match& match = held[slot];

@@ -90,6 +90,7 @@ struct Request {
   uint64_t prompt_tokens = 0;      // an estimate: bytes / kBytesPerToken unless better is known
   uint64_t max_output_tokens = 0;  // 0 = unknown
   std::string_view exclude;  // an endpoint id that has just failed this request: never chosen; "" = none
+  const std::vector<std::string>* only = nullptr;  // sorted ids: no other is chosen; null = all may be
 };
 
 using Ticket = uint64_t;

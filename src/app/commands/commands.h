@@ -24,6 +24,7 @@ cli::Command resize_command();
 cli::Command pause_command();
 cli::Command resume_command();
 cli::Command exec_command();
+cli::Command picker_command();
 cli::Command run_command();
 cli::Command bench_command();
 cli::Command ps_command();

@@ -26,6 +26,7 @@ struct Limits {
   Nanos preface_timeout = 10 * kSecond;  // until the peer's first settings, TLS handshake included
   Nanos ping_after = 30 * kSecond;       // without a byte of the peer
   Nanos ping_timeout = 20 * kSecond;     // without an answer: the peer is gone
+  Nanos sweep_interval = 1 * kSecond;    // how late these are noticed
   Nanos goaway_notice = 1 * kSecond;     // from the first GOAWAY to the one that refuses new streams
 };
 

@@ -3,12 +3,6 @@
 #include <utility>
 
 namespace tweendeck::net::http2 {
-namespace {
-
-constexpr Nanos kSweepInterval = kSecond;
-
-}  // namespace
-
 GrpcServer::GrpcServer(EventLoop& loop, Limits limits, const Clock& clock)
     : loop_(loop), limits_(limits), clock_(clock), shared_{limits_, {}, 0} {
   health_.offer(shared_);
@@ -31,7 +25,7 @@ Result<uint16_t> GrpcServer::listen(const Address& address, std::shared_ptr<TlsC
   if (!opened) return fail(opened.error());
   const uint16_t port = listener->port();
   doors_.push_back({std::move(listener), std::move(tls)});
-  if (sweep_timer_ == 0) sweep_timer_ = loop_.every(kSweepInterval, [this] { sweep(); });
+  if (sweep_timer_ == 0) sweep_timer_ = loop_.every(limits_.sweep_interval, [this] { sweep(); });
   return port;
 }
 
