@@ -100,9 +100,10 @@ def test_what_does_not_fit_is_refused_with_the_reason(deck):
     assert refused.returncode == 5 and "MemoryExceedsDevice" in refused.stderr
     refused = deck.run("exec", "--compute", "50", "--compute-max", "40", "--", "true", check=False)
     assert refused.returncode == 2 and "ceiling" in refused.stderr
-    for name in ("x" * 64, "a b", "../x", ".x"):
+    for name in ("x" * 64, "a b", "../state.db", ".x"):
         refused = deck.run("exec", "--name", name, "--", "true", check=False)
         assert refused.returncode == 2 and "1 to 63 letters" in refused.stderr
+    assert (deck.state / "state.db").exists()
     refused = deck.run("exec", "--device", "soft7", "--", "true", check=False)
     assert refused.returncode == 5 and "no device of this machine is soft7" in refused.stderr
     assert deck.json("slices")["slices"] == []

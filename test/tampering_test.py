@@ -89,6 +89,7 @@ def found_after(deck, since, *reasons):
         return None
     event = wait_for(look, 15, f"{reasons} found; events: {deck.events()}")
     at = datetime.datetime.fromisoformat(event["time"].replace("Z", "+00:00")).timestamp()
+    print(f"{event['reason']} found after {at - since:.2f} s")
     assert at - since <= FOUND_S, f"{event['reason']} found after {at - since:.2f} s"
     return event
 

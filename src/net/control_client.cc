@@ -96,7 +96,8 @@ struct ControlClient::Impl {
       case CURLE_OPERATION_TIMEDOUT:
         return {Reason::Timeout, fmt::format("no answer from {} in time: {}", place(), detail), ""};
       default:
-        return {Reason::IoError, fmt::format("the call to {} failed: {}", place(), detail), ""};
+        return {Reason::IoError, fmt::format("the call to {} failed: {}", place(), detail),
+                "it may have ended meanwhile; ask again"};
     }
   }
 };

@@ -11,7 +11,8 @@ namespace tweendeck::client {
 
 class SliceLease {
  public:
-  // Makes the file and locks it. Errors: AlreadyExists (somebody holds it), PermissionDenied, IoError.
+  // Makes the file and locks it. Errors: InvalidArgument (no name of a slice), AlreadyExists (somebody holds it),
+  // PermissionDenied, IoError.
   static Result<SliceLease> take(const std::string& state_dir, const std::string& slice_id);
   SliceLease(SliceLease&& other) noexcept;
   SliceLease& operator=(SliceLease&&) = delete;
@@ -25,5 +26,7 @@ class SliceLease {
 
 // Whether a living process holds the lease. A file that nobody holds is removed.
 bool lease_is_held(const std::string& state_dir, const std::string& slice_id);
+// Removes the files that nobody holds.
+void remove_stale_leases(const std::string& state_dir);
 
 }  // namespace tweendeck::client

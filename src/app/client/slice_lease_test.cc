@@ -5,8 +5,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <filesystem>
+#include <fstream>
 #include <optional>
+#include <thread>
 
 namespace tweendeck::client {
 namespace {
@@ -43,6 +46,54 @@ TEST(SliceLease, IsHeldUntilItsProcessEndsHoweverItEnds) {
   EXPECT_FALSE(std::filesystem::exists(state + "/exec/b")) << "what a killed holder left is removed";
   close(ready[0]);
   close(ready[1]);
+  std::filesystem::remove_all(state);
+}
+
+TEST(SliceLease, IsNoWayToOtherFiles) {
+  char name[] = "/tmp/tw-lease-XXXXXX";
+  ASSERT_NE(mkdtemp(name), nullptr);
+  const std::string state = name;
+  std::ofstream(state + "/state.db") << "kept";
+  for (const char* bad : {"../state.db", "..", "", "a/b", ".hidden"}) {
+    const Result<SliceLease> lease = SliceLease::take(state, bad);
+    ASSERT_FALSE(lease) << bad;
+    EXPECT_EQ(lease.error().reason, Reason::InvalidArgument);
+  }
+  EXPECT_TRUE(std::filesystem::exists(state + "/state.db"));
+  std::filesystem::remove_all(state);
+}
+
+TEST(SliceLease, StaleOnesAreRemovedTogether) {
+  char name[] = "/tmp/tw-lease-XXXXXX";
+  ASSERT_NE(mkdtemp(name), nullptr);
+  const std::string state = name;
+  remove_stale_leases(state);  // no folder yet
+  const Result<SliceLease> held = SliceLease::take(state, "held");
+  ASSERT_TRUE(held);
+  for (const char* stale : {"a", "b"}) std::ofstream(state + "/exec/" + stale).flush();
+  remove_stale_leases(state);
+  EXPECT_TRUE(std::filesystem::exists(state + "/exec/held"));
+  EXPECT_FALSE(std::filesystem::exists(state + "/exec/a") || std::filesystem::exists(state + "/exec/b"));
+  std::filesystem::remove_all(state);
+}
+
+// As many take the same name again and again, each that has it must find it held.
+TEST(SliceLease, WhoHasItIsSeenToHaveItWhoeverCleansUp) {
+  char name[] = "/tmp/tw-lease-XXXXXX";
+  ASSERT_NE(mkdtemp(name), nullptr);
+  const std::string state = name;
+  std::atomic<bool> stop{false};
+  std::thread cleaner([&] {
+    while (!stop) remove_stale_leases(state);
+  });
+  int lost = 0;
+  for (int i = 0; i < 500; ++i) {
+    const Result<SliceLease> lease = SliceLease::take(state, "a");
+    lost += !lease || !lease_is_held(state, "a");
+  }
+  stop = true;
+  cleaner.join();
+  EXPECT_EQ(lost, 0);
   std::filesystem::remove_all(state);
 }
 

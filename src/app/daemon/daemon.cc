@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <fstream>
 
+#include "app/client/slice_lease.h"
 #include "app/client/state_dir.h"
 #include "base/log.h"
 #include "base/units.h"
@@ -84,6 +85,7 @@ Status Daemon::open_devices() {
       Devices::open(config_.state_dir, config_.soft_gpus, paths_, sandboxed_);
   if (!devices) return fail(devices.error());
   devices_ = std::move(*devices);
+  client::remove_stale_leases(config_.state_dir);
   for (const Error& degraded : devices_->degraded()) {
     log::warning("Found a degraded mode", {{"reason", degraded.reason}, {"message", degraded.message}});
   }
