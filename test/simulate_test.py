@@ -64,6 +64,70 @@ def test_what_moving_pods_would_gain(trace):
     assert done.returncode == 2 and "--defrag" in done.stderr
 
 
+LOG = ("# one node, two devices\n"
+       "node name=n1 cpu=8000 device id=gpu0 model=H100 memory=85899345920 device id=gpu1 model=H100 memory=85899345920\n"
+       "queue number=1 name=research rule resource=devices limit=2\n"
+       "shape number=1 cpu=1000 devices=1 memory=42949672960 compute=600\n"
+       "submit claim=1 shape=1 queue=1 time=1000\nsubmit claim=2 shape=1 queue=1 time=2000\n"
+       "submit claim=3 shape=1 time=3000\nsubmit claim=4 shape=1 queue=1 time=4000\n"
+       "withdraw claim=1 time=60000\n")
+
+
+def test_a_log_of_the_engine_is_asked_why_and_what_if(trace):
+    (trace / "cluster.log").write_text(LOG)
+    log = ("--log", "cluster.log", "--starts-at-once")
+    done = simulate(*log, cwd=trace)
+    assert done.returncode == 0, done.stderr
+    assert "research" in done.stdout and "waiting" in done.stdout
+    done = simulate(*log, "--at", "5s", "--why", "3", "-o", "json", cwd=trace)
+    assert done.returncode == 0, done.stderr
+    claim = json.loads(done.stdout)["claim"]
+    assert (claim["state"], claim["reason"], claim["tried_ms"]) == ("waiting", "NoRoom", 3000)
+    assert claim["room"]["reasons"] == [{"reason": "InsufficientCompute", "nodes": 1, "devices": 2}]
+    assert claim["room"]["nearest"]["devices"][0]["lacks_compute_permille"] == 200
+    assert claim["room"]["remedies"][0]["names"] == ["claim 1"]
+    done = simulate(*log, "--at", "5s", "--why", "4", cwd=trace)
+    assert "queue research uses 2 of at most 2 devices" in done.stdout
+    done = simulate(*log, "--at", "5s", "--what-if", "withdraw claim=2", "--why", "3", "-o", "json", cwd=trace)
+    supposed = json.loads(done.stdout)
+    assert supposed["claim"]["state"] == "reserved"
+    assert {"claim": "claim 3", "verdict": "placed", "reason": "None", "node": "n1", "devices": ["gpu1"]} in supposed["decisions"]
+    done = simulate(*log, "--what-if", "claim devices=2 compute=1000", cwd=trace)
+    assert "supposed claim 1 waits" in done.stdout and "What would help" in done.stdout
+
+
+def test_a_pod_of_a_trace_is_asked_why(trace):
+    done = simulate(*FILES, "--seeds", "42", "--policy", "binpack", "--why", "whole#3", cwd=trace)
+    assert done.returncode == 0, done.stderr
+    assert "whole#3" in done.stdout
+    (trace / "log.csv").write_text("time_s,event,name,lifetime_s\n0,arrive,whole,100\n0,arrive,whole,100\n0,arrive,whole,100\n"
+                                   "0,arrive,whole,70\n1,arrive,whole,10\n")
+    done = simulate(*FILES, "--events", "log.csv", "--policy", "binpack", "--why", "whole#5", "-o", "json", cwd=trace)
+    assert done.returncode == 0, done.stderr
+    leaves = [each for each in json.loads(done.stdout)["claim"]["room"]["remedies"] if each["kind"] == "leave"]
+    assert leaves[0]["names"] == ["whole#4"] and leaves[0]["at_ms"] == 70_000
+
+
+@pytest.mark.parametrize(("arguments", "part"), [
+    (("--log", "nope.log"), "nope.log"),
+    (("--log", "broken.log"), "broken.log:2"),
+    (("--log", "empty.log"), "no event"),
+    (("--log", "good.log", "--why", "77"), "claim 77"),
+    (("--log", "good.log", "--why", "x"), "--why"),
+    (("--log", "good.log", "--what-if", "claim devices=2 colour=red"), "colour"),
+    (("--log", "good.log", "--what-if", "withdraw claim=77"), "claim 77"),
+    (("--log", "good.log", "--policy", "bestfit"), "bestfit"),
+    (("--log", "good.log", "--policy", "binpack,spread"), "one policy"),
+])
+def test_mistakes_in_logs_and_questions_are_named(trace, arguments, part):
+    (trace / "good.log").write_text(LOG)
+    (trace / "broken.log").write_text("node name=n1\nnode nam=n2\n")
+    (trace / "empty.log").write_text("# nothing\n")
+    done = simulate(*arguments, cwd=trace)
+    assert done.returncode != 0 and part in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr and done.stdout == ""
+
+
 def test_loads_and_event_logs(trace):
     done = simulate(*FILES, "--load", "50,150", "--arrivals", "200", "--policy", "binpack", "-o", "json", cwd=trace)
     assert done.returncode == 0, done.stderr

@@ -93,6 +93,11 @@ struct ClaimStatus {
   Spot spot;
 };
 
+class Reporter;
+struct ClaimReport;
+struct Holder;
+struct WhyContext;
+
 class Engine {
  public:
   explicit Engine(std::unique_ptr<Policy> policy, const EngineSettings& settings = {});
@@ -107,6 +112,8 @@ class Engine {
   size_t reserved() const { return reserved_.size(); }
   size_t bound() const { return bound_count_; }
   std::vector<ScoreTerm> terms(ClaimId claim);  // of the spot that it holds, as of now
+  // How it stands, and why it waits (claim_report.h). Changes nothing. NotFound.
+  Result<ClaimReport> why(ClaimId claim, Reporter& reporter, const WhyContext& context);
   int64_t now_ms() const { return now_ms_; }
 
   const Cluster& cluster() const { return cluster_; }
@@ -184,6 +191,10 @@ class Engine {
   void add_pending(const Claim& claim);
   void drop_pending(const Claim& claim);
   void quota_changed();
+
+  // engine_why.cc
+  std::string quota_detail(const Admission& admission, const Claim& claim) const;
+  std::vector<Holder> holders_on(NodeIndex node, ClaimSlot but, const WhyContext& context) const;
 
   // lifecycle.cc
   void reserve(ClaimSlot slot, const Choice& choice);

@@ -9,7 +9,7 @@ using Sections = std::vector<Section>;
 
 Error stray(const Section& section) {
   return {Reason::InvalidArgument, "'" + escape_word(section.name) + "' does not belong here",
-          "see placement/event_log.h for the words of a line"};
+          "docs/guides/simulate.md lists the words of a line"};
 }
 
 template <class T>
@@ -157,7 +157,7 @@ Result<Event> parse_event(std::string_view line) {
                                  [](WordReader& words, WeightsOnNode& e) { weights_fields(words, e); });
   }
   return fail(Reason::InvalidArgument, "there is no event '" + escape_word(verb) + "'",
-              "see placement/event_log.h for the words of a line");
+              "docs/guides/simulate.md lists the words of a line");
 }
 
 }  // namespace tweendeck::placement

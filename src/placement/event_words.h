@@ -142,7 +142,7 @@ class WordReader {
     status_ =
         fail(Reason::InvalidArgument,
              std::string(section_.name) + ": " + std::string(key) + "=" + escape_word(value) + " " + what,
-             "see placement/event_log.h for the words of a line");
+             "docs/guides/simulate.md lists the words of a line");
   }
 
   const Section& section_;

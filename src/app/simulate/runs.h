@@ -14,6 +14,8 @@ Result<int> run_inflation(const Context& context);
 Result<int> run_defrag(const Context& context);
 // --load: pods arrive at offered loads, wait, run and leave.
 Result<int> run_load(const Context& context);
+// --log, --why, --what-if: the placement engine fed with a log or a trace.
+Result<int> run_replay(const Context& context);
 // --events: an event log.
 Result<int> run_events(const Context& context);
 

@@ -27,6 +27,7 @@ struct Holder {
   std::string name;
   int32_t priority = 0;
   std::vector<Held> held;
+  int64_t ends_ms = -1;  // when it ends by itself; -1 = not known
 };
 
 // Where the claims may go, and how many at most on each node.

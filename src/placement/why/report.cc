@@ -38,12 +38,53 @@ NearMiss near_miss(const Cluster& cluster, NodeIndex node, ShapeId shape) {
   return miss;
 }
 
+Remedy& add(Report& report, Remedy::Kind kind) {
+  report.remedies.emplace_back().kind = kind;
+  return report.remedies.back();
+}
+
+void add_ends(Report& report, Cluster& cluster, const Question& question, NodeIndex nearest) {
+  if (!question.holders) return;
+  const std::vector<Range> here{{nearest, 1}};
+  const std::vector<Holder> holders = question.holders(nearest);
+  EndSet ends = fewest_ends(cluster, question.shape, 1, here, holders, kReportSteps);
+  if (ends.names.empty()) return;
+  Remedy& remedy = add(report, Remedy::Kind::End);
+  remedy.node = cluster.facts(nearest).name;
+  remedy.fewest = ends.fewest;
+  for (const std::string& name : ends.names) {
+    const int64_t ends_ms = std::ranges::find(holders, name, &Holder::name)->ends_ms;
+    if (ends_ms < 0) {
+      remedy.at_ms = -1;
+      break;
+    }
+    remedy.at_ms = std::max(remedy.at_ms, ends_ms);
+  }
+  remedy.names = std::move(ends.names);
+}
+
+// The first node on which there is room if nobody else comes, once those leave whose end is known.
+void add_first_leaving(Report& report, Cluster& cluster, const Question& question) {
+  const Cluster::Mark mark = cluster.mark();
+  for (const Leaving& leaves : question.leaving) {
+    cluster.give(leaves.held.spot, leaves.held.shape);
+    if (!cluster.fits(leaves.held.spot.node, question.shape)) continue;
+    Remedy& remedy = add(report, Remedy::Kind::Leave);
+    remedy.names = {question.name_of(leaves.claim)};
+    remedy.node = cluster.facts(leaves.held.spot.node).name;
+    remedy.at_ms = leaves.at_ms;
+    break;
+  }
+  cluster.undo_to(mark);
+}
+
 Report report_of(Board& board, Cluster& cluster, const Question& question) {
   const Tally tally = board.tally(cluster, question.shape);
   Report report;
   report.request = cluster.shape(question.shape).request;
   report.nodes = tally.total();
   report.tried_ms = question.tried_ms;
+  report.now_ms = question.now_ms;
   report.fitting_nodes = tally.nodes[static_cast<size_t>(Reason::None)];
   for (size_t i = 0; i < kReasonCount; ++i) {
     report.devices += tally.devices[i];
@@ -55,24 +96,24 @@ Report report_of(Board& board, Cluster& cluster, const Question& question) {
     return std::tie(b.nodes, a.reason) < std::tie(a.nodes, b.reason);
   });
   if (question.admission != Reason::None) {
-    report.remedies.push_back({Remedy::Kind::Quota, {}, true, question.admission, question.admission_detail});
+    Remedy& quota = add(report, Remedy::Kind::Quota);
+    quota.reason = question.admission;
+    quota.detail = question.admission_detail;
   }
   if (report.fitting_nodes > 0 || tally.nearest.node == kNoNode) return report;
-  const NodeIndex nearest = tally.nearest.node;
-  report.nearest.push_back(near_miss(cluster, nearest, question.shape));
-  if (question.holders && tally.nearest.distance <= distance(Reason::DeviceHeld)) {
-    const std::vector<Range> here{{nearest, 1}};
-    EndSet ends = fewest_ends(cluster, question.shape, 1, here, question.holders(nearest), kReportSteps);
-    if (!ends.names.empty())
-      report.remedies.push_back({Remedy::Kind::End, std::move(ends.names), ends.fewest, Reason::None, {}});
+  report.nearest.push_back(near_miss(cluster, tally.nearest.node, question.shape));
+  if (tally.nearest.distance <= distance(Reason::DeviceHeld)) {
+    add_ends(report, cluster, question, tally.nearest.node);
+    add_first_leaving(report, cluster, question);
   }
   const NodeIndex closed = board.closed_with_room(cluster, question.shape);
   if (closed != kNoNode) {
-    report.remedies.push_back({Remedy::Kind::Reopen,
-                               {cluster.facts(closed).name},
-                               true,
-                               judge(cluster, closed, question.shape).reason,
-                               {}});
+    Remedy& reopen = add(report, Remedy::Kind::Reopen);
+    reopen.node = cluster.facts(closed).name;
+    reopen.reason = judge(cluster, closed, question.shape).reason;
+  } else if (tally.nearest.distance >= distance(Reason::TooFewDevices) &&
+             tally.nearest.distance != distance(Reason::DeviceUnhealthy)) {
+    add(report, Remedy::Kind::None);
   }
   return report;
 }

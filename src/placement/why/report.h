@@ -16,14 +16,24 @@ namespace tweendeck::placement {
 inline constexpr uint32_t kReportSteps =
     200;  // of the search for whose end would help: an answer takes 0.1 ms
 
+// A claim whose end is known.
+struct Leaving {
+  uint64_t claim = 0;
+  int64_t at_ms = 0;
+  Holder::Held held;
+};
+
 struct Question {
   ShapeId shape = 0;
   // Who could be ended on a node; not those that must go on. Asked of the nearest node only. May be empty.
   std::function<std::vector<Holder>(NodeIndex)> holders;
   // What its queue or quota says, whatever the room; None when it may start.
   Reason admission = Reason::None;
-  std::string admission_detail;  // "queue research has 60 of 64 devices and the claim needs 8"
-  int64_t tried_ms = -1;         // when it was last tried; -1 = never
+  std::string admission_detail;       // "queue research has 60 of 64 devices and the claim needs 8"
+  int64_t tried_ms = -1;              // when it was last tried; -1 = never
+  int64_t now_ms = -1;                // -1 = there is no time
+  std::vector<Leaving> leaving = {};  // by time; may be empty
+  std::function<std::string(uint64_t)> name_of = {};  // of those that leave
 };
 
 struct ReasonNodes {
@@ -52,9 +62,17 @@ struct NearMiss {
 };
 
 struct Remedy {
-  enum class Kind : uint8_t { End, Quota, Reopen };  // Reopen: the node has room but is closed or faulty
+  enum class Kind : uint8_t {
+    Quota,   // room in its queue or namespace
+    End,     // of these on the nearest node
+    Leave,   // these end by themselves: the first time that a node has room
+    Reopen,  // the node has room but is closed or faulty
+    None     // no node could hold it, even empty: another machine, or a smaller request
+  };
   Kind kind = Kind::End;
-  std::vector<std::string> names;  // End: who; Reopen: the node
+  std::vector<std::string> names;  // End, Leave: who
+  std::string node;                // End, Leave, Reopen
+  int64_t at_ms = -1;              // Leave: when; End: when the last of them ends by itself, if that is known
   bool fewest = true;              // End
   Reason reason = Reason::None;    // Quota: of the queue; Reopen: why the node is out
   std::string detail;
@@ -70,11 +88,15 @@ struct Report {
   std::vector<NearMiss> nearest;     // none or one
   std::vector<Remedy> remedies;
   int64_t tried_ms = -1;
+  int64_t now_ms = -1;
 
   Reason reason() const;     // the most frequent, or the queue's; None when it fits
   std::string text() const;  // several lines
   std::string json() const;  // one object
 };
+
+// A sentence as a part of another one: "Too little" -> "too little", but "CPU" stays.
+std::string as_clause(std::string_view sentence);
 
 class Reporter {
  public:

@@ -1,6 +1,8 @@
 // The report as a person reads it, and as a program does.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/text.h"
 #include "base/units.h"
 #include "placement/why/report.h"
@@ -48,8 +50,10 @@ std::string device_share(const Request& request) {
   if (request.memory_bytes == 0 && request.memory_percent > 0) {
     parts.push_back(fmt::format("{} % of the memory", request.memory_percent));
   }
-  if (request.compute_permille > 0) parts.push_back(percent(request.compute_permille) + " of the compute");
-  return parts.empty() ? "all of it" : join(parts, " and ");
+  if (request.compute_permille == kWholeCompute) parts.push_back("all of the compute");
+  if (request.compute_permille > 0 && request.compute_permille < kWholeCompute)
+    parts.push_back(percent(request.compute_permille) + " of the compute");
+  return join(parts, " and ");
 }
 
 std::string wishes(const Request& request) {
@@ -80,64 +84,102 @@ std::string host_share(const Request& request) {
 std::string need(const Request& request) {
   const std::string host = host_share(request);
   if (request.devices == 0) return "needs " + (host.empty() ? "a node" : host);
-  std::string text =
-      fmt::format("needs {}{} with {}{}", many(request.devices, "device"),
-                  request.devices == 1 ? "" : " of one node, each", device_share(request), wishes(request));
+  std::string text = "needs " + many(request.devices, "device");
+  const std::string share = device_share(request);
+  if (request.devices > 1) text += share.empty() ? " of one node" : " of one node, each";
+  if (!share.empty()) text += " with " + share;
+  text += wishes(request);
   return host.empty() ? text : text + "; and " + host;
+}
+
+// What a device that lacks no size is or does.
+std::string state_of(Reason reason) {
+  switch (reason) {
+    case Reason::DeviceHeld:
+      return "is held by others";
+    case Reason::DeviceUnhealthy:
+      return "reports a fault";
+    case Reason::DeviceCordoned:
+      return "takes nothing new";
+    case Reason::InsufficientPartitions:
+      return "has no free partition of that size";
+    default:
+      return "does not do: " + as_clause(describe(reason));
+  }
 }
 
 std::string lack(const NearMiss::Device& device) {
   std::vector<std::string> parts;
-  if (device.memory_bytes > 0) parts.push_back(format_bytes(device.memory_bytes));
-  if (device.compute_permille > 0) parts.push_back(percent(device.compute_permille) + " compute");
+  if (device.memory_bytes > 0) parts.push_back(format_bytes(device.memory_bytes) + " of memory");
+  if (device.compute_permille > 0) parts.push_back(percent(device.compute_permille) + " of the compute");
   if (!parts.empty()) return device.id + " lacks " + join(parts, " and ");
-  return fmt::format("{}: {}", device.id, to_string(device.reason));
+  return fmt::format("{} {} [{}]", device.id, state_of(device.reason), to_string(device.reason));
 }
 
 std::string nearest_line(const NearMiss& miss) {
   std::vector<std::string> parts;
   for (size_t i = 0; i < miss.devices.size() && i < kNamesShown; ++i) parts.push_back(lack(miss.devices[i]));
-  if (miss.devices.size() > kNamesShown) {
-    parts.push_back(fmt::format("and so for {} more", many(miss.devices.size() - kNamesShown, "device")));
-  }
+  if (miss.devices.size() > kNamesShown)
+    parts.push_back(
+        fmt::format("and {} more lack something", many(miss.devices.size() - kNamesShown, "device")));
   if (miss.cpu_milli > 0) parts.push_back("it lacks " + cpus(miss.cpu_milli));
   if (miss.host_memory_bytes > 0)
     parts.push_back("it lacks " + format_bytes(miss.host_memory_bytes) + " of the machine's memory");
-  if (miss.reason == Reason::NoDevices || miss.reason == Reason::TooFewDevices) {
+  if (miss.reason == Reason::NoDevices || miss.reason == Reason::TooFewDevices)
     parts.push_back(fmt::format("it has {} too few", many(miss.devices_missing, "device")));
-  }
-  if (miss.reason == Reason::DevicesTooFarApart) parts.push_back("its free devices are not near each other");
+  if (miss.reason == Reason::DevicesTooFarApart)
+    parts.push_back("it has enough devices with room, but not near each other");
   if (!miss.detail.empty()) parts = {miss.detail};
   if (miss.reason == Reason::NodeCordoned) parts = {"it is closed to new claims"};
   return fmt::format("Nearest is {}: {}", miss.node, join(parts, "; "));
 }
 
-std::string remedy_line(const Remedy& remedy, const std::vector<NearMiss>& nearest) {
+// "in 2m10s, at 12m30s" of a time that counts from where the log does.
+std::string when(int64_t at_ms, int64_t now_ms) {
+  const std::string at = "at " + format_duration(at_ms * kMillisecond);
+  return now_ms < 0 ? at : fmt::format("in {}, {}", format_duration((at_ms - now_ms) * kMillisecond), at);
+}
+
+std::string remedy_line(const Remedy& remedy, int64_t now_ms) {
   switch (remedy.kind) {
-    case Remedy::Kind::End:
-      return fmt::format("the end of {} would make room on {}{}", names(remedy.names, " and "),
-                         nearest.front().node, remedy.fewest ? "" : " (fewer might do)");
     case Remedy::Kind::Quota:
       return fmt::format("room in the quota: {} [{}]",
-                         remedy.detail.empty() ? std::string(describe(remedy.reason)) : remedy.detail,
+                         remedy.detail.empty() ? as_clause(describe(remedy.reason)) : remedy.detail,
                          to_string(remedy.reason));
+    case Remedy::Kind::End:
+      return fmt::format("the end of {} would make room on {}{}{}", names(remedy.names, " and "), remedy.node,
+                         remedy.fewest ? "" : " (perhaps fewer would do)",
+                         remedy.at_ms < 0 ? "" : "; by itself " + when(remedy.at_ms, now_ms));
+    case Remedy::Kind::Leave:
+      return fmt::format("waiting: if nobody else takes it, there is room on {} when {} ends, {}",
+                         remedy.node, remedy.names.front(), when(remedy.at_ms, now_ms));
     case Remedy::Kind::Reopen:
+      return fmt::format("{} has room once it is open and healthy again [{}]", remedy.node,
+                         to_string(remedy.reason));
+    case Remedy::Kind::None:
       break;
   }
-  return fmt::format("{} has room once it is open and healthy again [{}]", remedy.names.front(),
-                     to_string(remedy.reason));
+  return "another machine, or to ask for less: no node here could hold the claim even if it were empty";
 }
 
 std::string_view kind_name(Remedy::Kind kind) {
   switch (kind) {
-    case Remedy::Kind::End:
-      return "end";
     case Remedy::Kind::Quota:
       return "quota";
+    case Remedy::Kind::End:
+      return "end";
+    case Remedy::Kind::Leave:
+      return "leave";
     case Remedy::Kind::Reopen:
+      return "reopen";
+    case Remedy::Kind::None:
       break;
   }
-  return "reopen";
+  return "other-machine";
+}
+
+std::string time(int64_t ms) {
+  return ms < 0 ? "null" : std::to_string(ms);
 }
 
 std::string json_list(const std::vector<std::string>& list) {
@@ -161,21 +203,37 @@ std::string json_miss(const NearMiss& miss) {
 
 }  // namespace
 
+std::string as_clause(std::string_view sentence) {
+  std::string text(sentence);
+  const bool word = text.size() > 1 && text[0] >= 'A' && text[0] <= 'Z' && text[1] >= 'a' && text[1] <= 'z';
+  if (word) text[0] = static_cast<char>(text[0] - 'A' + 'a');
+  return text;
+}
+
 std::string Report::text() const {
-  std::string text = need(request);
-  if (nodes == 0) return text + ": there is no node at all\n";
+  std::string text = "It " + need(request) + ".\n";
+  if (nodes == 0) return text + "There is no node at all.\n";
   if (fitting_nodes > 0) {
-    text += fmt::format(": {} of {} has room\n", grouped(fitting_nodes), many(nodes, "node"));
+    text += fmt::format("{} of {} {} room.", grouped(fitting_nodes), many(nodes, "node"),
+                        fitting_nodes == 1 ? "has" : "have");
+    text += reasons.empty() ? "\n" : " The others:\n";
   } else {
-    text += fmt::format(": no node has room ({} with {} looked at)\n", many(nodes, "node"),
-                        many(devices, "device"));
+    text += fmt::format("No node has room. Of {} with {}:\n", many(nodes, "node"), many(devices, "device"));
   }
+  std::vector<std::string> counts;
+  size_t widest = 0;
   for (const ReasonNodes& each : reasons) {
-    text += fmt::format("  {} ({}): {} [{}]\n", many(each.nodes, "node"), many(each.devices, "device"),
-                        describe(each.reason), to_string(each.reason));
+    counts.push_back(many(each.nodes, "node"));
+    if (each.devices > 0) counts.back() += fmt::format(" ({})", many(each.devices, "device"));
+    widest = std::max(widest, counts.back().size());
+  }
+  for (size_t i = 0; i < reasons.size(); ++i) {
+    text += fmt::format("  {:<{}}  {} [{}]\n", counts[i], widest, as_clause(describe(reasons[i].reason)),
+                        to_string(reasons[i].reason));
   }
   for (const NearMiss& miss : nearest) text += nearest_line(miss) + ".\n";
-  for (const Remedy& remedy : remedies) text += "What would help: " + remedy_line(remedy, nearest) + ".\n";
+  if (!remedies.empty()) text += "What would help:\n";
+  for (const Remedy& remedy : remedies) text += "- " + remedy_line(remedy, now_ms) + ".\n";
   return text;
 }
 
@@ -187,15 +245,15 @@ std::string Report::json() const {
   }
   std::vector<std::string> helps;
   for (const Remedy& each : remedies) {
-    helps.push_back(fmt::format(R"({{"kind":"{}","names":{},"fewest":{},"reason":"{}","detail":{}}})",
-                                kind_name(each.kind), json_list(each.names), each.fewest,
-                                to_string(each.reason), json_quote(each.detail)));
+    helps.push_back(fmt::format(
+        R"({{"kind":"{}","names":{},"node":{},"at_ms":{},"fewest":{},"reason":"{}","detail":{}}})",
+        kind_name(each.kind), json_list(each.names), json_quote(each.node), time(each.at_ms), each.fewest,
+        to_string(each.reason), json_quote(each.detail)));
   }
   return fmt::format(
       R"({{"reason":"{}","nodes":{},"devices":{},"fitting_nodes":{},"reasons":[{}],"nearest":{},"remedies":[{}],"tried_ms":{}}})",
       to_string(reason()), nodes, devices, fitting_nodes, join(counts, ","),
-      nearest.empty() ? "null" : json_miss(nearest.front()), join(helps, ","),
-      tried_ms < 0 ? "null" : std::to_string(tried_ms));
+      nearest.empty() ? "null" : json_miss(nearest.front()), join(helps, ","), time(tried_ms));
 }
 
 }  // namespace tweendeck::placement

@@ -77,14 +77,14 @@ TEST_F(WhyTest, SaysWhatLacksWhereAndWhoseEndWouldHelp) {
   Request request = share(40 * kGiB, 300);
   request.models = {"H100"};
   EXPECT_EQ(why(request).text(),
-            "needs 1 device with 40 GiB of memory and 30 % of the compute, of model H100: no node has room "
-            "(4 nodes with "
-            "5 devices looked at)\n"
-            "  2 nodes (4 devices): Too little free memory [InsufficientMemory]\n"
-            "  1 node (1 device): The device is of another model [ModelMismatch]\n"
-            "  1 node (0 devices): There is no device at all [NoDevices]\n"
-            "Nearest is a: a-gpu1 lacks 10 GiB.\n"
-            "What would help: the end of code would make room on a.\n");
+            "It needs 1 device with 40 GiB of memory and 30 % of the compute, of model H100.\n"
+            "No node has room. Of 4 nodes with 5 devices:\n"
+            "  2 nodes (4 devices)  too little free memory [InsufficientMemory]\n"
+            "  1 node (1 device)    the device is of another model [ModelMismatch]\n"
+            "  1 node               there is no device at all [NoDevices]\n"
+            "Nearest is a: a-gpu1 lacks 10 GiB of memory.\n"
+            "What would help:\n"
+            "- the end of code would make room on a.\n");
   EXPECT_EQ(
       why(request).json(),
       R"({"reason":"InsufficientMemory","nodes":4,"devices":5,"fitting_nodes":0,"reasons":[)"
@@ -92,8 +92,8 @@ TEST_F(WhyTest, SaysWhatLacksWhereAndWhoseEndWouldHelp) {
       R"({"reason":"NoDevices","nodes":1,"devices":0}],"nearest":{"node":"a","reason":"InsufficientMemory",)"
       R"("devices_missing":1,"devices":[{"id":"a-gpu1","reason":"InsufficientMemory",)"
       R"("lacks_memory_bytes":10737418240,"lacks_compute_permille":0}],"lacks_cpu_milli":0,)"
-      R"("lacks_host_memory_bytes":0,"detail":""},"remedies":[{"kind":"end","names":["code"],"fewest":true,)"
-      R"("reason":"None","detail":""}],"tried_ms":42})");
+      R"("lacks_host_memory_bytes":0,"detail":""},"remedies":[{"kind":"end","names":["code"],"node":"a","at_ms":null,)"
+      R"("fewest":true,"reason":"None","detail":""}],"tried_ms":42})");
 }
 
 TEST_F(WhyTest, ANodeThatIsClosedOrFaultyAndHasRoomIsNamed) {
@@ -105,7 +105,7 @@ TEST_F(WhyTest, ANodeThatIsClosedOrFaultyAndHasRoomIsNamed) {
   const Report closed = why(request);
   ASSERT_FALSE(closed.remedies.empty());
   EXPECT_EQ(closed.remedies.back().kind, Remedy::Kind::Reopen);
-  EXPECT_EQ(closed.remedies.back().names, std::vector<std::string>{"c"});
+  EXPECT_EQ(closed.remedies.back().node, "c");
   EXPECT_EQ(closed.remedies.back().reason, Reason::NodeCordoned);
   ASSERT_TRUE(cluster_.set_cordon("c", false));
   ASSERT_TRUE(cluster_.set_device_health("c-gpu1", false));
@@ -116,13 +116,32 @@ TEST_F(WhyTest, AQuotaIsSaidFirstAndTooLargeClaimsHaveNoRemedy) {
   Question question = about(share(100 * kGiB, 100));
   const Report large = reporter_.why(cluster_, question);
   EXPECT_EQ(large.reason(), Reason::MemoryExceedsDevice);
-  EXPECT_TRUE(large.remedies.empty());
+  ASSERT_EQ(large.remedies.size(), 1u);
+  EXPECT_EQ(large.remedies.front().kind, Remedy::Kind::None);
   question.admission = Reason::LimitExceeded;
   question.admission_detail = "queue research has 8 of 8 devices";
   const Report limited = reporter_.why(cluster_, question);
   EXPECT_EQ(limited.reason(), Reason::LimitExceeded);
-  EXPECT_NE(limited.text().find("What would help: room in the quota: queue research has 8 of 8 devices"),
-            std::string::npos);
+  EXPECT_NE(limited.text().find("- room in the quota: queue research has 8 of 8 devices"), std::string::npos);
+}
+
+TEST_F(WhyTest, WhoLeavesFirstAndMakesRoomIsNamed) {
+  Request request = share(40 * kGiB, 300);
+  request.models = {"H100"};
+  Question question = about(request);
+  question.now_ms = 60'000;
+  question.name_of = [this](uint64_t claim) { return holders_[claim].name; };
+  question.leaving = {{1, 70'000, holders_[1].held.front()},  // chat: too little
+                      {3, 80'000, holders_[3].held.front()}};
+  const uint64_t before = cluster_.hash();
+  const Report report = reporter_.why(cluster_, question);
+  EXPECT_EQ(cluster_.hash(), before);
+  ASSERT_EQ(report.remedies.size(), 2u);
+  EXPECT_EQ(report.remedies[1].kind, Remedy::Kind::Leave);
+  EXPECT_EQ(report.remedies[1].names, std::vector<std::string>{"chat"});
+  EXPECT_EQ(report.remedies[1].at_ms, 70'000);
+  EXPECT_NE(report.text().find("room on a when chat ends, in 10.0 s, at 1m10s"), std::string::npos)
+      << report.text();
 }
 
 TEST_F(WhyTest, WhatIfChangesNothing) {
@@ -151,7 +170,7 @@ TEST(Why, AnEmptyClusterHasNoNode) {
   const Report report = reporter.why(cluster, question);
   EXPECT_EQ(report.reason(), Reason::NoDevices);
   EXPECT_EQ(report.text(),
-            "needs 1 device with 1 GiB of memory and 1 % of the compute: there is no node at all\n");
+            "It needs 1 device with 1 GiB of memory and 1 % of the compute.\nThere is no node at all.\n");
 }
 
 }  // namespace
