@@ -40,10 +40,14 @@ Reason Engine::adoptable(const ClaimAdopted& event, const Spot& spot) {
 void Engine::gang_runs(Groups::Index index) {
   Group& group = groups_[index];
   if (group.promised) give_up_promise(group.promise);
-  group.stopping = false;  // this one goes on
+  if (group.stopping) {  // this one goes on, so it is not stopped as a whole
+    group.stopping = false;
+    check_gang(group);
+  }
   if (group.started) return;
   for (size_t role = 0; role < group.unknown.size(); ++role) group.unknown[role] = group.needed(role);
   start_gang(group);
+  group.ready = groups_ready_ = true;  // for those who waited
 }
 
 Status Engine::on(const ClaimAdopted& event) {

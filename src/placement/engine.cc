@@ -120,7 +120,9 @@ Status Engine::on(const QueuePut& event) {
     return fail(Reason::AlreadyExists, "queue " + std::to_string(event.queue) + " has another name already",
                 "give the new queue a new number");
   }
+  const size_t resources = queues_.resources();
   const Result<QueueId> queue = queues_.put(event.spec);
+  if (queues_.resources() != resources) recount_models();
   if (!queue) return fail(queue.error());
   if (event.queue >= queue_numbers_.size()) queue_numbers_.resize(event.queue + 1, kNoQueue);
   queue_numbers_[event.queue] = *queue;
@@ -140,7 +142,10 @@ std::optional<ClaimStatus> Engine::status(ClaimId id) const {
   ClaimStatus status{claim.state, claim.shape, claim.reason, claim.submitted_ms, claim.tried_ms, claim.spot};
   if (claim.state == ClaimState::Pending && claim.group != Groups::kNone && !claim.promised) {
     const Group& group = groups_[claim.group];
-    status.reason = group.started || group.gathered() ? group.reason : Reason::GangIncomplete;
+    const bool due = group.ready && group.rest_until_ms <= now_ms_;
+    status.reason = !group.started && !group.gathered() ? Reason::GangIncomplete
+                    : due                               ? Reason::SearchBudgetExhausted
+                                                        : group.reasons[claim.role];
     status.tried_ms = group.tried_ms;
   } else if (claim.state == ClaimState::Pending && !claim.resting && !claim.promised) {
     const PendingClass& c = waiting_[claim.pending_class];

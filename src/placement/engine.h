@@ -190,6 +190,7 @@ class Engine {
   void refund(const Claim& claim);
   void add_pending(const Claim& claim);
   void drop_pending(const Claim& claim);
+  void recount_models();
   void quota_changed();
 
   // engine_why.cc

@@ -73,24 +73,27 @@ void Engine::try_group(Groups::Index index) {
   Gang gang;
   std::vector<uint32_t> roles;
   uint32_t first_role = 0;  // of a started gang: who waits in those before cannot be placed
+  group.quota = false;
   while (next_gang(group, false, first_role, gang, roles)) {
     group.tried_ms = now_ms_;
-    group.quota = false;
     Admission admission = admit_gang(group, gang);
     if (!admission.admitted() && next_gang(group, true, first_role, gang, roles))
       admission = admit_gang(group, gang);
     if (!admission.admitted()) {
       group.quota = true;
-      group.reason = admission.reason;
-      return;
+      if (!group.started) return group.set_reason(admission.reason);
+      group.reasons[roles.front()] = admission.reason;
+      first_role = roles.front() + 1;
+      continue;
     }
     const GangVerdict verdict = gangs_.place(cluster_, *policy_, gang);
     if (verdict.outcome != Outcome::Placed) {
-      group.reason = verdict.reason;
       if (!group.started) {
+        group.set_reason(verdict.reason);
         seek_victims(group, gang, roles);
         return;
       }
+      group.reasons[roles.front()] = verdict.reason;
       first_role = roles.front() + 1;
       continue;
     }
@@ -119,7 +122,8 @@ Admission Engine::admit_gang(const Group& group, const Gang& gang) const {
 void Engine::groups_may_go_on(NodeIndex node) {
   for (Groups::Index index = 0; index < groups_.slots(); ++index) {
     Group& group = groups_[index];
-    if (!group.used || group.ready || group.quota || group.waiting == 0 || group.promised || group.stopping) {
+    const bool barred = group.promised || group.stopping || (group.quota && !group.started);
+    if (!group.used || group.ready || barred || group.waiting == 0) {
       continue;
     }
     group.ready = std::ranges::any_of(group.gang.roles,

@@ -83,6 +83,7 @@ Status Engine::on(const GroupPut& event) {
   group.members.resize(event.roles.size());
   group.ended.resize(event.roles.size(), 0);
   group.unknown.resize(event.roles.size(), 0);
+  group.set_reason(Reason::GangIncomplete);
   return {};
 }
 
@@ -130,10 +131,11 @@ void Engine::try_member(ClaimSlot slot) {
   }
   try_group(claim.group);
   if (claims_[slot].state != ClaimState::Pending) return;
-  const Verdict verdict = group.reason == Reason::SearchBudgetExhausted ? Verdict::BudgetExhausted
-                          : group.reason == Reason::GangTooLarge        ? Verdict::Infeasible
-                                                                        : Verdict::Waiting;
-  say({.claim = claims_[slot].id, .verdict = verdict, .reason = group.reason, .spot = {}});
+  const Reason reason = group.reasons[claim.role];
+  const Verdict verdict = reason == Reason::SearchBudgetExhausted ? Verdict::BudgetExhausted
+                          : reason == Reason::GangTooLarge        ? Verdict::Infeasible
+                                                                  : Verdict::Waiting;
+  say({.claim = claims_[slot].id, .verdict = verdict, .reason = reason, .spot = {}});
 }
 
 void Engine::member_placed(const Claim& claim) {
@@ -147,8 +149,7 @@ void Engine::member_placed(const Claim& claim) {
 void Engine::start_gang(Group& group) {
   group.started = true;
   group.promised = false;
-  group.reason = Reason::GangTooLarge;  // of members that still wait
-  group.ready = groups_ready_ = true;
+  group.set_reason(Reason::GangTooLarge);  // of members that still wait
   note_minimum(group);
 }
 
@@ -166,7 +167,7 @@ void Engine::member_lost(ClaimSlot lost) {
   Group& group = groups_[claims_[lost].group];
   if (!group.started) return;
   group.rest_until_ms = std::max(group.rest_until_ms, now_ms_ + back_off(group.failures));
-  group.reason = claims_[lost].reason;
+  if (!group.stopping) group.set_reason(claims_[lost].reason);
   group.ready = groups_ready_ = true;
   check_gang(group);
 }
@@ -202,7 +203,7 @@ void Engine::check_gang(Group& group) {
   }
   group.stopping = false;
   if (!group.started) std::ranges::fill(group.unknown, 0u);
-  group.reason = Reason::GangBroken;
+  group.set_reason(Reason::GangBroken);
   group.ready = groups_ready_ = true;
   note_minimum(group);
 }

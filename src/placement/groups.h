@@ -31,18 +31,19 @@ struct Group {
   QueueId queue = kNoQueue;
   NamespaceId space = kNoNamespace;
   int32_t priority = 0;
-  Reason reason = Reason::GangIncomplete;
   int64_t tried_ms = 0;
   int64_t rest_until_ms = 0;
   Gang gang;
   std::vector<std::vector<ClaimSlot>> members;  // by role, in order of submission
   std::vector<uint32_t> ended;                  // by role, since it started
   std::vector<uint32_t> unknown;  // by role: were placed before the engine was told, may have ended
+  std::vector<Reason> reasons;    // by role: why its members wait
 
   uint32_t needed(size_t role) const {
     const uint32_t gone = ended[role] + unknown[role];
     return gang.roles[role].min > gone ? gang.roles[role].min - gone : 0;
   }
+  void set_reason(Reason reason) { reasons.assign(members.size(), reason); }
   bool gathered() const {
     for (size_t role = 0; role < members.size(); ++role) {
       if (members[role].size() < needed(role)) return false;

@@ -93,7 +93,7 @@ Engine::Search Engine::seek_victims(Group& group, const Gang& gang, const std::v
   }
   group.promised = true;
   group.promise = promises.front().claim;
-  group.reason = Reason::PreemptionPending;
+  group.set_reason(Reason::PreemptionPending);
   stop_for(group.promise, std::move(promises), victims.claims);
   return Search::Found;
 }
@@ -112,11 +112,13 @@ void Engine::stop_for(Handovers::Key key, std::vector<Promise> promises,
     say({victim.id, Verdict::Stop, Reason::PreemptionPending, stopped.reservation, 0, victim.spot});
     if (stopped.group == Groups::kNone) continue;
     Group& gang = groups_[stopped.group];
+    if (gang.stopping) continue;
     gang.stopping = std::ranges::all_of(gang.members, [&](const auto& members) {
       return std::ranges::all_of(members, [&](ClaimSlot slot) {
         return claims_[slot].state == ClaimState::Pending || handovers_.is_victim(claims_[slot].id);
       });
     });
+    if (gang.stopping) gang.set_reason(Reason::GangBroken);
   }
   for (const Promise& promise : promises) {
     const ClaimSlot slot = claims_.find(promise.claim);
@@ -140,7 +142,10 @@ void Engine::victim_gone(ClaimId victim) {
   if (result.step == Handovers::Step::Waiting) return;
   if (result.step == Handovers::Step::Taken) {
     const Groups::Index gang = claims_[claims_.find(result.key)].group;
-    if (gang != Groups::kNone) start_gang(groups_[gang]);
+    if (gang != Groups::kNone) {
+      start_gang(groups_[gang]);
+      groups_[gang].ready = groups_ready_ = true;  // to grow
+    }
     for (const Promise& promise : result.promises) {
       const ClaimSlot slot = claims_.find(promise.claim);
       promised_.erase(claims_, slot);
@@ -169,7 +174,7 @@ void Engine::end_promises(const std::vector<Promise>& promises) {
     }
     Group& group = groups_[claim.group];
     group.promised = false;
-    group.reason = Reason::SearchBudgetExhausted;  // until it is tried
+    group.set_reason(Reason::SearchBudgetExhausted);  // until it is tried
     group.ready = groups_ready_ = true;
   }
   quota_changed();
@@ -184,8 +189,10 @@ void Engine::give_up_promise(Handovers::Key key) {
   for (const ClaimId id : cancelled.spared) {
     const Claim& claim = claims_[claims_.find(id)];
     if (claim.state == ClaimState::Pending || claim.group == Groups::kNone) continue;
-    groups_[claim.group].stopping = false;
-    check_gang(groups_[claim.group]);
+    Group& gang = groups_[claim.group];
+    gang.stopping = false;
+    gang.ready = groups_ready_ = true;
+    check_gang(gang);
   }
   for (const NodeIndex node : cancelled.freed) grown(node);
 }

@@ -49,6 +49,21 @@ void Engine::drop_pending(const Claim& claim) {
   if (claim.queue != kNoQueue) queues_.drop_pending(claim.queue, ask_of(claim, claim.shape));
 }
 
+// A queue named a model for the first time: who asks for it counts from now on, also who came before.
+void Engine::recount_models() {
+  for (ClaimSlot slot = 0; slot < claims_.slots(); ++slot) {
+    Claim& claim = claims_[slot];
+    if (claim.state == ClaimState::Free || claim.state == ClaimState::Ended) continue;
+    const uint8_t resource = model_resource(claim.shape);
+    if (claim.model_resource == resource) continue;
+    const bool pending = claim.state == ClaimState::Pending && !claim.promised;
+    pending ? drop_pending(claim) : refund(claim);
+    claim.model_resource = resource;
+    pending ? add_pending(claim) : charge(claim);
+    if (running_.remove(claim.id)) note_running(claim);
+  }
+}
+
 void Engine::quota_changed() {
   waiting_.quota_changed();
   for (Groups::Index index = 0; index < groups_.slots(); ++index) {

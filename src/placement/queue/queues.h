@@ -84,6 +84,7 @@ class Queues {
   Result<uint8_t> model_resource(std::string_view model);
   // The same without giving one; -1: no queue ever named the model, so nothing counts it.
   int find_model(std::string_view model) const;
+  size_t resources() const { return resources_.size(); }
   const std::string& resource_name(uint8_t resource) const { return resources_[resource]; }
 
   void set_capacity(const Amounts& capacity, int64_t now_ms);
