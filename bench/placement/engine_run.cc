@@ -59,6 +59,7 @@ class Watched final : public Policy {
 struct Measured {
   Steps apply;   // until the decisions are out
   Steps policy;  // of that
+  Steps rest;    // of that, too: the engine and the book
   Steps settle;  // afterwards
 };
 
@@ -117,8 +118,11 @@ class World {
     measured.settle.add(Ticks::now() - out);
     // What the looks into the policy cost belongs to nobody: each is within itself once and around itself once.
     const double looks = watched_->looks * cost_of_looking();
-    measured.apply.add(std::chrono::duration<double, std::micro>(out - begin).count() - 2 * looks);
-    measured.policy.add(watched_->us - looks + cost_of_looking());
+    const double apply = std::chrono::duration<double, std::micro>(out - begin).count() - 2 * looks;
+    const double policy = watched_->us - looks;
+    measured.apply.add(apply);
+    measured.policy.add(policy + cost_of_looking());
+    measured.rest.add(apply - policy);
     for (const ClaimDecision& decision : out_) {
       if (decision.verdict == Verdict::Placed) to_bind_.push_back({decision.claim, decision.reservation, 0});
     }
@@ -158,6 +162,7 @@ void run_engine(const Trace& trace, const Trace::Run& run, const Options& option
     for (Measured& kind : measured) {
       kind.apply.begin();
       kind.policy.begin();
+      kind.rest.begin();
       kind.settle.begin();
     }
     const double begin = cpu_us();
@@ -172,10 +177,11 @@ void run_engine(const Trace& trace, const Trace::Run& run, const Options& option
               run.seed, trace.nodes.size() * options.copies, events, pending, cpu);
   for (size_t kind = 0; kind < kKinds; ++kind) {
     const std::vector<double> apply = measured[kind].apply.medians();
-    const std::vector<double> policy = measured[kind].policy.medians();
-    std::printf(R"(%s"%s":{"count":%zu,"apply_us":%s,"policy_us":%.3f,"settle_us":%.3f})",
-                kind == 0 ? "" : ",", kNames[kind], apply.size(), distribution(apply).c_str(), mean(policy),
-                mean(measured[kind].settle.medians()));
+    std::printf(R"(%s"%s":{"count":%zu,"apply_us":%s,"policy_us":%s,"engine_us":%s,"settle_us":%s})",
+                kind == 0 ? "" : ",", kNames[kind], apply.size(), distribution(apply).c_str(),
+                distribution(measured[kind].policy.medians()).c_str(),
+                distribution(measured[kind].rest.medians()).c_str(),
+                distribution(measured[kind].settle.medians()).c_str());
   }
   std::printf(R"(},"memory_mib":%ld})"
               "\n",

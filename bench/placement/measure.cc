@@ -8,6 +8,15 @@
 #include <numeric>
 
 namespace tweendeck::bench {
+namespace {
+
+double mean(const std::vector<double>& values) {
+  return values.empty()
+             ? 0
+             : std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
+}
+
+}  // namespace
 
 double cpu_us() {
   timespec time{};
@@ -44,12 +53,6 @@ std::vector<double> Steps::medians() const {
     medians.push_back(std::max(0.0, static_cast<double>(of[of.size() / 2]) - cost_of_looking()));
   }
   return medians;
-}
-
-double mean(const std::vector<double>& values) {
-  return values.empty()
-             ? 0
-             : std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
 }
 
 std::string distribution(std::vector<double> values) {

@@ -26,7 +26,6 @@ class Steps {
   std::vector<std::vector<float>> repeats_;
 };
 
-double mean(const std::vector<double>& values);
 // {"mean":...,"p50":...,"p90":...,"p99":...,"p999":...,"max":...} in microseconds.
 std::string distribution(std::vector<double> values);
 
