@@ -172,7 +172,9 @@ void KvIndex::stored(EndpointNumber number, const Event& event) {
       return;
     }
     const std::span<const uint32_t> tokens(event.tokens);
+    LaneState* known = find_lane(endpoint, event.group, event.tier);
     for (size_t i = 0; i < blocks; ++i) {
+      if (known != nullptr) known->keys.prefetch(event.hashes[i]);
       const auto block = tokens.subspan(i * event.block_tokens, event.block_tokens);
       parent = fingerprinter_.next(parent, block, event.extras_of(i));
       table_.prefetch(parent);
