@@ -153,9 +153,9 @@ def test_a_program_outside_of_every_slice_is_found(deck, guest):
     environment = {key: value for key, value in os.environ.items()}
     environment.update(PYTHONPATH=str(TESTS), TWEENDECK_SOFTGPU_STATE=str(deck.state / "softgpu" / "model"),
                        LD_LIBRARY_PATH=str(TWEENDECK.parent / "lib" / "softgpu"))
-    since = time.time()
-    with subprocess.Popen([sys.executable, "-c", "from vgpu_tenant import Cuda; import time; Cuda(); time.sleep(60)"],
-                          env=environment) as outside:
+    program = "from vgpu_tenant import Cuda; import time; print(time.time(), flush=True); Cuda(); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, text=True) as outside:
+        since = float(outside.stdout.readline())
         assert found_after(deck, since, "SliceBypassed")["subject"] == "devices"
         outside.kill()
 
