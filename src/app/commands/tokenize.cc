@@ -1,5 +1,7 @@
-// tweendeck tokenize: text on stdin to a model's token ids, by the code that the router uses.
+// tweendeck tokenize: text or conversations to token ids, by the code that the router uses.
 #include <fmt/format.h>
+#include <simdjson.h>
+#include <time.h>
 
 #include <cerrno>
 #include <fstream>
@@ -10,6 +12,7 @@
 #include "app/commands/commands.h"
 #include "base/text.h"
 #include "net/json.h"
+#include "routing/template/template.h"
 #include "routing/tokenizer/tokenizer.h"
 
 namespace tweendeck::commands {
@@ -18,6 +21,7 @@ namespace {
 using routing::tokenizer::Encoder;
 
 constexpr size_t kMaxTextBytes = size_t{256} << 20;
+constexpr size_t kMaxTemplateBytes = size_t{16} << 20;  // tokenizer_config.json names every added token
 
 Result<std::string> read_bounded(std::istream& from, std::string_view name, size_t limit) {
   std::string text(std::istreambuf_iterator<char>(from), {});
@@ -58,7 +62,81 @@ void print_ids(const Encoder& encoder, const std::vector<uint32_t>& ids, bool sh
   output.line(line);
 }
 
+// tokenizer_config.json with a chat_template, or the template itself.
+struct ChatTemplate {
+  std::string source;
+  std::vector<std::pair<std::string, std::string>> tokens;  // bos_token and its like, as JSON
+};
+
+std::string token_json(const net::JsonValue& token) {
+  return json_quote(token.is_object() ? token["content"].text_or("") : token.text_or(""));
+}
+
+Result<ChatTemplate> read_template(const std::string& path) {
+  Result<std::string> text = read_file(path, kMaxTemplateBytes);
+  if (!text) return fail(text.error());
+  if (!path.ends_with(".json")) return ChatTemplate{std::move(*text), {}};
+  Result<net::JsonValue> config = net::parse_json(*text);
+  if (!config) return fail(config.error());
+  const net::JsonValue& source = (*config)["chat_template"];
+  if (source.kind() != net::JsonValue::Kind::String) {
+    return fail(Reason::InvalidArgument, fmt::format("{} has no chat_template", path),
+                "name the file of the template");
+  }
+  ChatTemplate found{std::string(source.text_or("")), {}};
+  for (const char* name : {"bos_token", "eos_token", "unk_token", "pad_token"}) {
+    const net::JsonValue& token = (*config)[name];
+    if (token.kind() != net::JsonValue::Kind::Null) found.tokens.emplace_back(name, token_json(token));
+  }
+  return found;
+}
+
+// The text of a conversation: a chat request's JSON, or only its messages.
+Result<std::string> render(const std::string& template_path, const std::string& messages_path) {
+  Result<ChatTemplate> chat = read_template(template_path);
+  if (!chat) return fail(chat.error());
+  auto parsed = routing::chat_template::Template::parse(chat->source);
+  if (!parsed) return fail(parsed.error());
+  Result<std::string> text = read_file(messages_path, kMaxTextBytes);
+  if (!text) return fail(text.error());
+  simdjson::dom::parser parser;
+  simdjson::dom::element root;
+  if (const auto error = parser.parse(*text).get(root)) {
+    return fail(Reason::MalformedRequest,
+                fmt::format("{}: {}", messages_path, simdjson::error_message(error)));
+  }
+  std::vector<std::pair<std::string, std::string>> values = std::move(chat->tokens);
+  values.emplace_back("tools", "null");
+  values.emplace_back("add_generation_prompt", "true");
+  if (root.is_object()) {
+    for (const auto field : root.get_object().value_unsafe()) {
+      values.emplace_back(std::string(field.key), simdjson::minify(field.value));
+    }
+  } else {
+    values.emplace_back("messages", simdjson::minify(root));
+  }
+  std::vector<routing::chat_template::Variable> variables;
+  for (const auto& [name, json] : values) variables.push_back({name, json});
+  std::string out;
+  routing::chat_template::Renderer renderer;
+  if (auto ok = renderer.render(*parsed, variables, {.now_s = time(nullptr)}, out); !ok)
+    return fail(ok.error());
+  return out;
+}
+
 Result<int> run(const cli::Invocation& in, cli::Output& output) {
+  if (in.is_set("template") != in.is_set("messages")) {
+    return fail(Reason::InvalidArgument, "--template and --messages belong together", "give both or none");
+  }
+  Result<std::string> rendered = std::string();
+  if (in.is_set("template")) {
+    rendered = render(in.text("template"), in.text("messages"));
+    if (!rendered) return fail(rendered.error());
+    if (!in.is_set("tokenizer")) {
+      output.print(*rendered);
+      return 0;
+    }
+  }
   const std::string path = in.text("tokenizer");
   if (path.empty()) {
     return fail(Reason::InvalidArgument, "no tokenizer is named", "write --tokenizer MODEL/tokenizer.json");
@@ -67,7 +145,8 @@ Result<int> run(const cli::Invocation& in, cli::Output& output) {
   if (!json) return fail(json.error());
   auto tokenizer = routing::tokenizer::load_tokenizer(*json);
   if (!tokenizer) return fail(tokenizer.error());
-  Result<std::string> input = read_bounded(std::cin, "the text", kMaxTextBytes);
+  Result<std::string> input =
+      in.is_set("template") ? std::move(rendered) : read_bounded(std::cin, "the text", kMaxTextBytes);
   if (!input) return fail(input.error());
   Encoder encoder(*tokenizer);
   std::vector<uint32_t> ids;
