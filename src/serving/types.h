@@ -68,6 +68,7 @@ struct ReplicaView {
   std::string engine;
   ExitRecord last_exit;
   Nanos phase_since_wall_ns = 0;
+  Nanos tried_wall_ns = 0;  // when it was last refused a slice; 0 = it has one, or did not ask
 };
 
 struct DeploymentView {

@@ -17,6 +17,8 @@ void show_replica(const net::JsonValue& report, cli::Output& output) {
   if (std::string reason = text_of(replica, "reason"); !reason.empty()) line += fmt::format(" [{}]", reason);
   if (std::string message = text_of(replica, "message"); !message.empty()) line += "  " + message;
   output.line(line);
+  if (const std::string tried = text_of(replica, "tried"); !tried.empty())
+    output.line(fmt::format("    last asked for a slice at {}", show_clock(tried)));
   if (slice.is_object()) {
     std::string use;
     if (slice["use"].is_object()) {

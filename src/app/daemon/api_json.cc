@@ -141,7 +141,13 @@ void write_replica(net::JsonWriter& w, const serving::ReplicaView& replica, cons
   } else {
     w.null();
   }
-  w.field("phase_since", format_time(replica.phase_since_wall_ns)).end();
+  w.field("phase_since", format_time(replica.phase_since_wall_ns)).name("tried");
+  if (replica.tried_wall_ns == 0) {
+    w.null();
+  } else {
+    w.value(format_time(replica.tried_wall_ns));
+  }
+  w.end();
 }
 
 void write_deployment(net::JsonWriter& w, const serving::DeploymentView& deployment, const UseBySlice& use) {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "app/daemon/state_metrics.h"
+#include "base/text.h"
 #include "base/units.h"
 
 namespace tweendeck::daemon {
@@ -43,6 +44,7 @@ serving::DeploymentView deployment() {
   waiting.reason = Reason::InsufficientMemory;
   waiting.message = "cpu0 lacks \"1.2 GiB\"";
   waiting.slice = {};
+  waiting.tried_wall_ns = 1'700'000'000 * kSecond;
   waiting.last_exit.valid = true;
   waiting.last_exit.signal = 9;
   waiting.last_exit.reason = Reason::OutOfMemory;
@@ -84,6 +86,8 @@ TEST(ApiJson, DeploymentKeepsSpecReplicasAndReasons) {
   EXPECT_EQ(waiting["reason"].text_or(""), "InsufficientMemory");
   EXPECT_EQ(waiting["message"].text_or(""), "cpu0 lacks \"1.2 GiB\"");
   EXPECT_TRUE(waiting["slice"].is_null());
+  EXPECT_EQ(waiting["tried"].text_or(""), format_time(1'700'000'000 * kSecond));
+  EXPECT_TRUE(json["replicas"].items()[0]["tried"].is_null());
   EXPECT_EQ(waiting["last_exit"]["signal"].integer_or(0), 9);
   EXPECT_TRUE(json["replicas"].items()[0]["last_exit"].is_null());
   EXPECT_TRUE(json["replicas"].items()[0]["reason"].is_null());

@@ -66,6 +66,7 @@ void Controller::Impl::acquire(Managed& managed) {
   if (!owner) return;
   const auto refuse = [&](const Error& why) {
     on_slice_refused(replica, why, clock.now(), config.plan);
+    managed.tried_wall = clock.wall_now();
     if (const std::string text = to_string(why); managed.told != text) {
       managed.told = text;
       event(replica.id, why.reason, "Refused", why.message);
@@ -87,6 +88,7 @@ void Controller::Impl::acquire(Managed& managed) {
   if (!grant) return refuse(grant.error());
   managed.grant = std::move(*grant);
   managed.told.clear();
+  managed.tried_wall = 0;
   managed.slice = managed.grant->slice;
   managed.simulated_device = managed.grant->simulated;
   on_slice_acquired(replica);

@@ -337,8 +337,13 @@ TEST_F(ControllerTest, WaitsForRoomAndTakesItAtOnce) {
   apply(stub_spec("chat", "good", 2));
   ASSERT_TRUE(eventually([&] { return replica("chat-2").reason == Reason::InsufficientMemory; }));
   EXPECT_THAT(story("chat"), HasSubstr("cpu0 lacks 1 GiB"));
+  const Nanos tried = replica("chat-2").tried_wall_ns;
+  EXPECT_GT(tried, 0);
+  EXPECT_EQ(replica("chat-1").tried_wall_ns, 0);
+  ASSERT_TRUE(eventually([&] { return replica("chat-2").tried_wall_ns > tried; })) << "it is tried again";
   machine_->capacity = 2;
   ASSERT_TRUE(wait_ready("chat", 2));
+  EXPECT_EQ(replica("chat-2").tried_wall_ns, 0);
   const std::vector<std::string> actions = actions_of("chat-2");
   EXPECT_EQ(std::ranges::count(actions, "Refused"), 1) << "one event per cause, not per try";
 }

@@ -56,7 +56,8 @@ struct Managed {
   Nanos first_seen = 0;  // alive without a launch record
   ReplicaPhase shown_phase = ReplicaPhase::Pending;
   Nanos phase_wall = 0;
-  std::string told;  // last "Refused" event's text
+  Nanos tried_wall = 0;  // when it was last refused a slice; 0 once it has one
+  std::string told;      // last "Refused" event's text
   std::optional<Endpoint> published;
 };
 

@@ -127,6 +127,7 @@ ReplicaView Controller::Impl::view(Managed& managed) {
   }
   result.last_exit = replica.last_exit;
   result.phase_since_wall_ns = managed.phase_wall;
+  result.tried_wall_ns = managed.tried_wall;
   return result;
 }
 
