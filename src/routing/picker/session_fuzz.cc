@@ -34,7 +34,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   Pool pool(config, RouterConfig{.max_index_entries = 64}, clock, metrics);
   std::vector<Endpoint> endpoints(2);
   for (size_t i = 0; i < endpoints.size(); ++i) {
-    endpoints[i] = {.id = std::to_string(i), .address = "10.0.0.1", .port = static_cast<uint16_t>(8000 + i)};
+    endpoints[i].id = std::to_string(i);
+    endpoints[i].address = "10.0.0.1";
+    endpoints[i].port = static_cast<uint16_t>(8000 + i);
     endpoints[i].state = EndpointState::Ready;
     endpoints[i].max_in_flight = 1;
   }
