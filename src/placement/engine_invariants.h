@@ -258,7 +258,7 @@ class Invariants {
           EXPECT_TRUE(group != nullptr && !group->started && !group->gathered()) << who;
           break;
         case Reason::GangTooLarge:
-          if (!group->started) EXPECT_FALSE(could_start(*group)) << who;
+          EXPECT_TRUE(group->started || !could_start(*group)) << who;
           break;
         case Reason::GangBroken:
           EXPECT_TRUE(group->stopping || group->rest_until_ms > engine().now_ms()) << who;
