@@ -41,15 +41,9 @@ def test_replicas_run_unprivileged_in_their_cgroup(smollm2_deck):
 
 
 def test_impossible_memory_is_refused_with_the_nearest_miss(smollm2_deck):
-    smollm2_deck.run("serve", "smollm2", "--name", "big", "--memory", "100Ti", "--no-wait", check=False)
-    replica = lambda: smollm2_deck.json("why", "big", check=False)["replicas"][0]["replica"]
-    try:
-        wait_for(lambda: replica()["tried"], 10, "a slice is asked for")
-        why = smollm2_deck.run("why", "big", check=False).stdout
-        assert "MemoryExceedsDevice" in why and "cpu0" in why
-        assert "last asked for a slice at " in why
-    finally:
-        smollm2_deck.run("stop", "big")
+    refused = smollm2_deck.run("serve", "smollm2", "--name", "big", "--memory", "100Ti", "--no-wait", check=False)
+    assert refused.returncode != 0
+    assert "MemoryExceedsDevice" in refused.stderr and "cpu0" in refused.stderr
 
 
 @pytest.mark.parametrize("args, code, text", [

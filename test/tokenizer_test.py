@@ -57,7 +57,7 @@ def test_special_tokens_equal_the_reference(vocabularies, family):
     assert_equal_ids(vocabularies / family / "tokenizer.json", b"Hello\0\0 <s> x\0", special=True)
 
 
-@pytest.mark.parametrize("family", ("qwen3", "gptoss", "deepseek_v3"))
+@pytest.mark.parametrize("family", ("qwen3", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gptoss", "deepseek_v3"))))
 def test_every_character_equals_the_reference(vocabularies, family):
     texts = bytearray()
     for start in range(0, len(LETTERS), 512):

@@ -170,14 +170,26 @@ cli::Command tokenize_command() {
   return {
       .name = "tokenize",
       .group = kGroupOther,
-      .summary = "Turn text on stdin into a model's token ids",
+      .summary = "Turn text or a conversation into a model's token ids",
       .about =
           "The ids are those of the model's own tokenizer, one for one: the router counts and hashes them.\n"
-          "A tokenizer with an unknown part is refused with TokenizerUnsupported.",
+          "With --template and --messages the text is the conversation as the model sees it, else stdin.\n"
+          "A tokenizer or template with an unknown part is refused: TokenizerUnsupported, "
+          "TemplateUnsupported.",
       .flags = {{.name = "tokenizer",
                  .kind = FlagKind::Text,
                  .value = "FILE",
                  .help = "the model's tokenizer.json",
+                 .complete = cli::Complete::File},
+                {.name = "template",
+                 .kind = FlagKind::Text,
+                 .value = "FILE",
+                 .help = "the model's chat template, or tokenizer_config.json with it",
+                 .complete = cli::Complete::File},
+                {.name = "messages",
+                 .kind = FlagKind::Text,
+                 .value = "FILE",
+                 .help = "JSON of a chat request, or of its messages; printed as text without --tokenizer",
                  .complete = cli::Complete::File},
                 {.name = "special", .help = "add the tokens that the model wants before and after a text"},
                 {.name = "show", .help = "each id with its text"},
@@ -185,7 +197,9 @@ cli::Command tokenize_command() {
                  .letter = '0',
                  .help = "texts end with a NUL byte; one line of ids for each"}},
       .examples = {{"tokenize --tokenizer models/qwen3/tokenizer.json <prompt.txt", "ids on one line"},
-                   {"tokenize --tokenizer tokenizer.json --show <prompt.txt", "see where words are cut"}},
+                   {"tokenize --tokenizer tokenizer.json --show <prompt.txt", "see where words are cut"},
+                   {"tokenize --template tokenizer_config.json --messages chat.json",
+                    "what the model reads"}},
       .run = run};
 }
 
