@@ -14,7 +14,7 @@ constexpr size_t kGrowthDivisor = 8;  // an eighth more each time
 constexpr size_t kSparseDivisor = 3;  // shrinks when less than a third is used
 
 size_t scale(uint64_t tag, size_t capacity) {
-  return static_cast<size_t>(static_cast<unsigned __int128>(tag) * capacity >> 64);
+  return static_cast<size_t>(static_cast<__uint128_t>(tag) * capacity >> 64);
 }
 
 }  // namespace
