@@ -47,7 +47,8 @@ Status JsonReader::build(simdjson::dom::element from, size_t depth, Arena& arena
       return {};
     case Type::ARRAY: {
       std::vector<Value> items;
-      for (const simdjson::dom::element one : from.get_array().value_unsafe()) {
+      const simdjson::dom::array elements = from.get_array().value_unsafe();
+      for (const simdjson::dom::element one : elements) {
         if (auto ok = build(one, depth + 1, arena, items.emplace_back()); !ok) return ok;
       }
       to = arena.list(items);
@@ -57,7 +58,8 @@ Status JsonReader::build(simdjson::dom::element from, size_t depth, Arena& arena
       // Like Python's, an object keeps the place of a key's first and the value of its last appearance.
       std::vector<Member> members;
       std::unordered_map<std::string_view, size_t> places;
-      for (const auto field : from.get_object().value_unsafe()) {
+      const simdjson::dom::object fields = from.get_object().value_unsafe();
+      for (const auto field : fields) {
         const auto [place, added] = places.try_emplace(field.key, members.size());
         if (added) members.push_back({Value::of(field.key), Value()});
         if (members.size() > kMostMembers) {
